@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Small things that every component uses: compiler hints, time, sizes.
+ */
+#ifndef SFS_BASE_H
+#define SFS_BASE_H
+
+#include <assert.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <time.h>
+
+#define SFS_LIKELY(x)   __builtin_expect(!!(x), 1)
+#define SFS_UNLIKELY(x) __builtin_expect(!!(x), 0)
+#define SFS_CACHE_LINE  64
+#define SFS_ALIGNED     __attribute__((aligned(SFS_CACHE_LINE)))
+
+#define SFS_ARRAY_SIZE(a)                   (sizeof(a) / sizeof((a)[0]))
+#define SFS_MIN(a, b)                       ((a) < (b) ? (a) : (b))
+#define SFS_MAX(a, b)                       ((a) > (b) ? (a) : (b))
+#define SFS_ALIGN_UP(x, a)                  (((x) + (a)-1) & ~((__typeof__(x))(a)-1))
+#define SFS_CONTAINER_OF(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
+
+/* Figures have one writer; others read them while it writes. Never torn, no order between two of them. */
+#define SFS_STAT_ADD(var, n) __atomic_store_n(&(var), (var) + (n), __ATOMIC_RELAXED)
+#define SFS_STAT_GET(var)    __atomic_load_n(&(var), __ATOMIC_RELAXED)
+
+#define SFS_NS_PER_US 1000ull
+#define SFS_NS_PER_MS 1000000ull
+#define SFS_NS_PER_S  1000000000ull
+
+/** Monotonic time in nanoseconds. Any thread; a vDSO call of some 20 ns, no system call. */
+static inline uint64_t sfs_now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * SFS_NS_PER_S + (uint64_t)ts.tv_nsec;
+}
+
+/**
+ * A cheap clock for short intervals on one thread: processor ticks where there is such a counter, else nanoseconds. Some 10 ns.
+ * sfs_ticks_per_us() tells the unit.
+ */
+static inline uint64_t sfs_ticks(void)
+{
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#else
+	return sfs_now_ns();
+#endif
+}
+
+/** Ticks in a microsecond; measured at the first call, which takes a millisecond. Control thread first, then any. */
+uint64_t sfs_ticks_per_us(void);
+
+/** What a spinning loop does between two looks. */
+static inline void sfs_pause(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#else
+	__asm__ volatile("" ::: "memory");
+#endif
+}
+
+#endif
