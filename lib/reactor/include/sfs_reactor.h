@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A reactor is one thread that takes turns over its pollers and runs messages sent to it. Time is an argument
+ * of a turn, so a test turns a reactor by hand.
+ *
+ * In the idle policy `spin` a reactor never sleeps. In `adaptive` it spins for spin_ns after the last useful
+ * turn, then arms its pollers (each asks its guest for notifications and looks once more) and sleeps on the
+ * file descriptors that were added. No wake-up is lost: whoever makes work for a reactor does so first and then
+ * calls sfs_reactor_wake() or makes one of the descriptors readable; the reactor announces its sleep first and
+ * then looks for work (both with a full fence between).
+ */
+#ifndef SFS_REACTOR_H
+#define SFS_REACTOR_H
+
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/queue.h>
+
+#include "sfs_base.h"
+
+struct sfs_reactor;
+struct sfs_poller;
+
+struct sfs_poller_ops {
+	/** One turn. Returns the amount of work done; 0 means idle. Must not block. */
+	unsigned (*poll)(struct sfs_poller *poller, uint64_t now_ns);
+	/** About to sleep: ask for notifications, then return true if there is work already. May be NULL. */
+	bool (*arm)(struct sfs_poller *poller);
+	/** Awake again: notifications are not wanted any more. May be NULL. */
+	void (*disarm)(struct sfs_poller *poller);
+};
+
+/** Embedded in whatever polls. The owner allocates it; between add and remove it belongs to the reactor. */
+struct sfs_poller {
+	const struct sfs_poller_ops *ops;
+	TAILQ_ENTRY(sfs_poller) link;
+};
+
+/** A message: a function that a reactor runs between two turns. Embedded in the sender's object. */
+struct sfs_msg {
+	struct sfs_msg *next;
+	void (*fn)(struct sfs_msg *msg);
+};
+
+enum sfs_idle { SFS_IDLE_SPIN, SFS_IDLE_ADAPTIVE };
+
+struct sfs_reactor_opts {
+	const char *name; /* copied; at most 12 bytes are shown as thread name */
+	int cpu;          /* CPU to pin to, -1: not pinned */
+	int numa_node;    /* node of the reactor's own memory, -1: wherever */
+	enum sfs_idle idle;
+	uint64_t spin_ns;      /* adaptive: how long to spin before sleeping */
+	const cpu_set_t *cpus; /* where an unpinned reactor may run, NULL: as the creator */
+};
+
+/** Figures of a reactor; written by it alone, read by anyone. */
+struct sfs_reactor_stats {
+	uint64_t turns, busy_ns, idle_ns, sleeps, wakeups;
+};
+
+/**
+ * Makes a reactor; no thread runs it yet. Returns 0 and the reactor, or -errno: -ENOMEM, or what epoll_create
+ * or eventfd gave (-EMFILE). The caller owns it until sfs_reactor_destroy().
+ */
+int sfs_reactor_create(const struct sfs_reactor_opts *opts, struct sfs_reactor **reactor);
+
+/** Frees a reactor that does not run and has no pollers. Messages not yet run are dropped. */
+void sfs_reactor_destroy(struct sfs_reactor *r);
+
+/**
+ * Starts the thread. Returns 0 or -errno: -EINVAL where the CPU cannot be had, -EAGAIN where no thread could be
+ * made. Control thread.
+ */
+int sfs_reactor_start(struct sfs_reactor *r);
+
+/** Asks the thread to end and waits for it. Pollers stay where they are. Control thread; blocks. */
+void sfs_reactor_stop(struct sfs_reactor *r);
+
+/** One turn by hand or from the thread: messages, then each poller once. Returns the work done. Its thread only. */
+unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns);
+
+/** Announces sleep, arms all pollers. Returns true if it may sleep. Exposed for tests; the thread does it itself. */
+bool sfs_reactor_arm(struct sfs_reactor *r);
+/** Ends what sfs_reactor_arm() began. */
+void sfs_reactor_disarm(struct sfs_reactor *r);
+
+/** Adds a poller: from the next turn on it is called. The reactor's thread only (send a message to get there). */
+void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller);
+
+/** Removes a poller, also from within its own poll(). The reactor's thread only. */
+void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller);
+
+/**
+ * Lets @fd end the reactor's sleep (edge-triggered, so it never has to be read). Returns 0 or -errno of
+ * epoll_ctl. Any thread. A descriptor that is closed in all its copies leaves by itself.
+ */
+int sfs_reactor_fd_add(struct sfs_reactor *r, int fd);
+/** Takes @fd out again; must come before close() where copies of it live on. Any thread. */
+void sfs_reactor_fd_del(struct sfs_reactor *r, int fd);
+
+/**
+ * Queues @msg; its fn runs on the reactor's thread, messages of one sender in order. Never blocks, never fails,
+ * any thread. @msg belongs to the reactor until fn is called; fn may free or send it again.
+ */
+void sfs_reactor_send(struct sfs_reactor *r, struct sfs_msg *msg);
+
+/** Ends the reactor's sleep if it sleeps; call after making work. A fence and a load where it is awake. Any thread. */
+void sfs_reactor_wake(struct sfs_reactor *r);
+
+/** How often the calling thread has slept as a reactor: its voluntary context switches beyond these are calls that blocked. */
+uint64_t sfs_reactor_thread_sleeps(void);
+
+const char *sfs_reactor_name(const struct sfs_reactor *r);
+int sfs_reactor_cpu(const struct sfs_reactor *r);
+enum sfs_idle sfs_reactor_idle(const struct sfs_reactor *r);
+/** True where the caller runs on the reactor's thread, or the reactor has no thread. */
+bool sfs_reactor_is_mine(const struct sfs_reactor *r);
+void sfs_reactor_stats_get(const struct sfs_reactor *r, struct sfs_reactor_stats *stats);
+
+#endif

@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "sfs_log.h"
+#include "sfs_reactor.h"
+
+/* How many messages or events one look takes: the rest waits a turn. */
+#define REACTOR_EVENTS 16
+
+struct sfs_reactor {
+	TAILQ_HEAD(, sfs_poller) pollers;
+	struct sfs_poller
+	    *next; /* the poller after the one being called, so that any may remove itself or others */
+	struct sfs_reactor_stats stats;
+
+	/* Written by others. */
+	SFS_ALIGNED _Atomic(struct sfs_msg *) inbox; /* newest first */
+	atomic_bool sleeping;
+	atomic_bool stop;
+
+	int epfd, wake_fd;
+	char name[32];
+	int cpu;
+	enum sfs_idle idle;
+	uint64_t spin_ns;
+	bool has_cpus;
+	cpu_set_t cpus;
+	bool started;
+	pthread_t thread;
+};
+
+static __thread uint64_t thread_sleeps;
+
+int sfs_reactor_create(const struct sfs_reactor_opts *opts, struct sfs_reactor **reactor)
+{
+	struct sfs_reactor *r = NULL;
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+	int rc;
+
+	if (posix_memalign((void **)&r, SFS_CACHE_LINE, sizeof(*r)))
+		return -ENOMEM;
+	memset(r, 0, sizeof(*r));
+	TAILQ_INIT(&r->pollers);
+	snprintf(r->name, sizeof(r->name), "%s", opts->name);
+	r->cpu = opts->cpu;
+	r->idle = opts->idle;
+	r->spin_ns = opts->spin_ns;
+	if (opts->cpus) {
+		r->has_cpus = true;
+		r->cpus = *opts->cpus;
+	}
+	r->wake_fd = -1;
+	r->epfd = epoll_create1(EPOLL_CLOEXEC);
+	if (r->epfd < 0)
+		goto fail;
+	r->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (r->wake_fd < 0)
+		goto fail;
+	if (epoll_ctl(r->epfd, EPOLL_CTL_ADD, r->wake_fd, &ev) < 0)
+		goto fail;
+	*reactor = r;
+	return 0;
+fail:
+	rc = -errno;
+	sfs_reactor_destroy(r);
+	return rc;
+}
+
+void sfs_reactor_destroy(struct sfs_reactor *r)
+{
+	if (!r)
+		return;
+	if (r->epfd >= 0)
+		close(r->epfd);
+	if (r->wake_fd >= 0)
+		close(r->wake_fd);
+	free(r);
+}
+
+static unsigned reactor_messages(struct sfs_reactor *r)
+{
+	struct sfs_msg *msg, *list = NULL;
+	unsigned n = 0;
+
+	if (SFS_LIKELY(!atomic_load_explicit(&r->inbox, memory_order_relaxed)))
+		return 0;
+	msg = atomic_exchange_explicit(&r->inbox, NULL, memory_order_acquire);
+	while (msg) { /* oldest first */
+		struct sfs_msg *next = msg->next;
+
+		msg->next = list;
+		list = msg;
+		msg = next;
+	}
+	while (list) {
+		msg = list;
+		list = list->next;
+		msg->fn(msg);
+		n++;
+	}
+	return n;
+}
+
+unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns)
+{
+	unsigned work = reactor_messages(r);
+	struct sfs_poller *p = TAILQ_FIRST(&r->pollers);
+
+	while (p) {
+		r->next = TAILQ_NEXT(p, link);
+		work += p->ops->poll(p, now_ns);
+		p = r->next;
+	}
+	SFS_STAT_ADD(r->stats.turns, 1);
+	return work;
+}
+
+bool sfs_reactor_arm(struct sfs_reactor *r)
+{
+	struct sfs_poller *p;
+	bool work = false;
+
+	/* Announce first, look after: whoever makes work does it the other way round. */
+	atomic_store_explicit(&r->sleeping, true, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (atomic_load_explicit(&r->inbox, memory_order_relaxed) ||
+	    atomic_load_explicit(&r->stop, memory_order_relaxed))
+		work = true;
+	TAILQ_FOREACH (p, &r->pollers, link)
+		if (p->ops->arm && p->ops->arm(p))
+			work = true;
+	return !work;
+}
+
+void sfs_reactor_disarm(struct sfs_reactor *r)
+{
+	struct sfs_poller *p;
+
+	atomic_store_explicit(&r->sleeping, false, memory_order_relaxed);
+	TAILQ_FOREACH (p, &r->pollers, link)
+		if (p->ops->disarm)
+			p->ops->disarm(p);
+}
+
+static void reactor_sleep(struct sfs_reactor *r)
+{
+	struct epoll_event ev[REACTOR_EVENTS];
+
+	if (sfs_reactor_arm(r)) {
+		SFS_STAT_ADD(r->stats.sleeps, 1);
+		thread_sleeps++;
+		/* Edge-triggered throughout: no descriptor has to be read to be armed again. */
+		while (epoll_wait(r->epfd, ev, REACTOR_EVENTS, -1) < 0 && errno == EINTR)
+			;
+		SFS_STAT_ADD(r->stats.wakeups, 1);
+	}
+	sfs_reactor_disarm(r);
+}
+
+static void *reactor_thread(void *arg)
+{
+	struct sfs_reactor *r = arg;
+	uint64_t last = sfs_now_ns(), last_busy = last;
+
+	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
+		uint64_t now = sfs_now_ns();
+		unsigned work = sfs_reactor_turn(r, now);
+
+		if (work) {
+			SFS_STAT_ADD(r->stats.busy_ns, now - last);
+			last_busy = now;
+		} else {
+			SFS_STAT_ADD(r->stats.idle_ns, now - last);
+			sfs_pause();
+			if (r->idle == SFS_IDLE_ADAPTIVE && now - last_busy >= r->spin_ns) {
+				reactor_sleep(r);
+				last_busy = now = sfs_now_ns();
+			}
+		}
+		last = now;
+	}
+	return NULL;
+}
+
+int sfs_reactor_start(struct sfs_reactor *r)
+{
+	pthread_attr_t attr;
+	char name[16];
+	int rc;
+
+	pthread_attr_init(&attr);
+	if (r->cpu >= 0) {
+		CPU_ZERO(&r->cpus);
+		CPU_SET(r->cpu, &r->cpus);
+		r->has_cpus = true;
+	}
+	if (r->has_cpus)
+		pthread_attr_setaffinity_np(&attr, sizeof(r->cpus), &r->cpus);
+	atomic_store(&r->stop, false);
+	rc = -pthread_create(&r->thread, &attr, reactor_thread, r);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return rc;
+	r->started = true;
+	snprintf(name, sizeof(name), "sfs-%.11s", r->name);
+	pthread_setname_np(r->thread, name);
+	return 0;
+}
+
+void sfs_reactor_stop(struct sfs_reactor *r)
+{
+	if (!r->started)
+		return;
+	atomic_store(&r->stop, true);
+	atomic_thread_fence(memory_order_seq_cst);
+	sfs_reactor_wake(r);
+	pthread_join(r->thread, NULL);
+	r->started = false;
+}
+
+void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller)
+{
+	TAILQ_INSERT_TAIL(&r->pollers, poller, link);
+}
+
+void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller)
+{
+	if (r->next == poller)
+		r->next = TAILQ_NEXT(poller, link);
+	TAILQ_REMOVE(&r->pollers, poller, link);
+}
+
+int sfs_reactor_fd_add(struct sfs_reactor *r, int fd)
+{
+	struct epoll_event ev = {.events = EPOLLIN | EPOLLET};
+
+	return epoll_ctl(r->epfd, EPOLL_CTL_ADD, fd, &ev) < 0 ? -errno : 0;
+}
+
+void sfs_reactor_fd_del(struct sfs_reactor *r, int fd)
+{
+	epoll_ctl(r->epfd, EPOLL_CTL_DEL, fd, NULL);
+}
+
+void sfs_reactor_send(struct sfs_reactor *r, struct sfs_msg *msg)
+{
+	struct sfs_msg *head = atomic_load_explicit(&r->inbox, memory_order_relaxed);
+
+	do {
+		msg->next = head;
+	} while (!atomic_compare_exchange_weak_explicit(&r->inbox, &head, msg, memory_order_release,
+							memory_order_relaxed));
+	sfs_reactor_wake(r);
+}
+
+void sfs_reactor_wake(struct sfs_reactor *r)
+{
+	uint64_t one = 1;
+
+	atomic_thread_fence(memory_order_seq_cst);
+	if (SFS_LIKELY(!atomic_load_explicit(&r->sleeping, memory_order_relaxed)))
+		return;
+	/* Can only fail where the counter is full: then the reactor has been told often enough. */
+	if (write(r->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+uint64_t sfs_reactor_thread_sleeps(void)
+{
+	return thread_sleeps;
+}
+
+const char *sfs_reactor_name(const struct sfs_reactor *r)
+{
+	return r->name;
+}
+
+int sfs_reactor_cpu(const struct sfs_reactor *r)
+{
+	return r->cpu;
+}
+
+enum sfs_idle sfs_reactor_idle(const struct sfs_reactor *r)
+{
+	return r->idle;
+}
+
+bool sfs_reactor_is_mine(const struct sfs_reactor *r)
+{
+	return !r->started || pthread_equal(r->thread, pthread_self());
+}
+
+void sfs_reactor_stats_get(const struct sfs_reactor *r, struct sfs_reactor_stats *stats)
+{
+	stats->turns = SFS_STAT_GET(r->stats.turns);
+	stats->busy_ns = SFS_STAT_GET(r->stats.busy_ns);
+	stats->idle_ns = SFS_STAT_GET(r->stats.idle_ns);
+	stats->sleeps = SFS_STAT_GET(r->stats.sleeps);
+	stats->wakeups = SFS_STAT_GET(r->stats.wakeups);
+}

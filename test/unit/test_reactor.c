@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "sfs_reactor.h"
+
+struct counter {
+	struct sfs_poller poller;
+	struct sfs_reactor *r;
+	unsigned polls, arms, disarms;
+	unsigned work; /* what poll reports */
+	bool pending;  /* what arm reports */
+	struct counter *removes;
+};
+
+static unsigned counter_poll(struct sfs_poller *p, uint64_t now_ns)
+{
+	struct counter *c = SFS_CONTAINER_OF(p, struct counter, poller);
+
+	c->polls++;
+	if (c->removes) {
+		sfs_reactor_remove(c->r, &c->removes->poller);
+		c->removes = NULL;
+	}
+	return c->work;
+}
+
+static bool counter_arm(struct sfs_poller *p)
+{
+	struct counter *c = SFS_CONTAINER_OF(p, struct counter, poller);
+
+	c->arms++;
+	return c->pending;
+}
+
+static void counter_disarm(struct sfs_poller *p)
+{
+	SFS_CONTAINER_OF(p, struct counter, poller)->disarms++;
+}
+
+static const struct sfs_poller_ops counter_ops = {counter_poll, counter_arm, counter_disarm};
+
+static struct sfs_reactor *make(enum sfs_idle idle)
+{
+	struct sfs_reactor_opts opts = {
+	    .name = "t", .cpu = -1, .numa_node = -1, .idle = idle, .spin_ns = 1000};
+	struct sfs_reactor *r = NULL;
+
+	assert_int_equal(sfs_reactor_create(&opts, &r), 0);
+	return r;
+}
+
+static void turns_call_each_poller_once(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_SPIN);
+	struct counter a = {.poller.ops = &counter_ops, .r = r, .work = 2},
+		       b = {.poller.ops = &counter_ops, .r = r};
+
+	sfs_reactor_add(r, &a.poller);
+	sfs_reactor_add(r, &b.poller);
+	assert_int_equal(sfs_reactor_turn(r, 1), 2);
+	assert_int_equal(a.polls, 1);
+	assert_int_equal(b.polls, 1);
+	sfs_reactor_destroy(r);
+}
+
+static void a_poller_may_remove_itself_and_its_neighbour(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_SPIN);
+	struct counter a = {.poller.ops = &counter_ops, .r = r}, b = {.poller.ops = &counter_ops, .r = r},
+		       c = {.poller.ops = &counter_ops, .r = r};
+
+	sfs_reactor_add(r, &a.poller);
+	sfs_reactor_add(r, &b.poller);
+	sfs_reactor_add(r, &c.poller);
+	a.removes = &b;
+	sfs_reactor_turn(r, 1);
+	assert_int_equal(b.polls, 0);
+	assert_int_equal(c.polls, 1);
+	c.removes = &c;
+	sfs_reactor_turn(r, 2);
+	sfs_reactor_turn(r, 3);
+	assert_int_equal(c.polls, 2);
+	assert_int_equal(a.polls, 3);
+	sfs_reactor_destroy(r);
+}
+
+struct note {
+	struct sfs_msg msg;
+	int seq;
+	int *log;
+	unsigned *count;
+};
+
+static void note_fn(struct sfs_msg *msg)
+{
+	struct note *n = SFS_CONTAINER_OF(msg, struct note, msg);
+
+	n->log[(*n->count)++] = n->seq;
+}
+
+static void messages_run_in_order_before_the_pollers(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_SPIN);
+	int log[3];
+	unsigned count = 0;
+	struct note n[3];
+
+	for (int i = 0; i < 3; i++) {
+		n[i] = (struct note){.msg.fn = note_fn, .seq = i, .log = log, .count = &count};
+		sfs_reactor_send(r, &n[i].msg);
+	}
+	assert_int_equal(sfs_reactor_turn(r, 1), 3);
+	assert_int_equal(count, 3);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(log[i], i);
+	sfs_reactor_destroy(r);
+}
+
+static void arm_refuses_sleep_while_there_is_work(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_ADAPTIVE);
+	struct counter a = {.poller.ops = &counter_ops, .r = r, .pending = true};
+	int log[1];
+	unsigned count = 0;
+	struct note n = {.msg.fn = note_fn, .log = log, .count = &count};
+
+	sfs_reactor_add(r, &a.poller);
+	assert_false(sfs_reactor_arm(r));
+	sfs_reactor_disarm(r);
+	assert_int_equal(a.arms, 1);
+	assert_int_equal(a.disarms, 1);
+	a.pending = false;
+	assert_true(sfs_reactor_arm(r));
+	sfs_reactor_disarm(r);
+	sfs_reactor_send(r, &n.msg);
+	assert_false(sfs_reactor_arm(r));
+	sfs_reactor_disarm(r);
+	sfs_reactor_destroy(r);
+}
+
+struct ping {
+	struct sfs_msg msg;
+	int efd;
+};
+
+static void ping_fn(struct sfs_msg *msg)
+{
+	uint64_t one = 1;
+
+	assert_int_equal(write(SFS_CONTAINER_OF(msg, struct ping, msg)->efd, &one, 8), 8);
+}
+
+/* A sender that races with the reactor falling asleep, many times: a lost wake-up hangs the read. */
+static void no_message_is_lost_while_falling_asleep(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_ADAPTIVE);
+	struct ping p = {.msg.fn = ping_fn, .efd = eventfd(0, 0)};
+	struct sfs_reactor_stats st;
+	uint64_t v;
+	unsigned rounds = 20000;
+
+	assert_int_equal(sfs_reactor_start(r), 0);
+	for (unsigned i = 0; i < rounds; i++) {
+		for (unsigned spin = 0; spin < i % 997; spin++)
+			sfs_pause();
+		sfs_reactor_send(r, &p.msg);
+		assert_int_equal(read(p.efd, &v, 8), 8);
+	}
+	sfs_reactor_stop(r);
+	sfs_reactor_stats_get(r, &st);
+	assert_true(st.sleeps > 0);
+	close(p.efd);
+	sfs_reactor_destroy(r);
+}
+
+struct fdwait {
+	struct sfs_poller poller;
+	int in, out;
+};
+
+static bool fdwait_arm(struct sfs_poller *p)
+{
+	return false;
+}
+
+static unsigned fdwait_poll(struct sfs_poller *p, uint64_t now_ns)
+{
+	struct fdwait *f = SFS_CONTAINER_OF(p, struct fdwait, poller);
+	uint64_t v = 0;
+
+	if (read(f->in, &v, 8) != 8)
+		return 0;
+	assert_int_equal(write(f->out, &v, 8), 8);
+	return 1;
+}
+
+static const struct sfs_poller_ops fdwait_ops = {fdwait_poll, fdwait_arm, NULL};
+
+static void a_watched_descriptor_ends_sleep(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_ADAPTIVE);
+	struct fdwait f = {.poller.ops = &fdwait_ops, .in = eventfd(0, EFD_NONBLOCK), .out = eventfd(0, 0)};
+	uint64_t v = 1;
+
+	sfs_reactor_add(r, &f.poller);
+	assert_int_equal(sfs_reactor_fd_add(r, f.in), 0);
+	assert_int_equal(sfs_reactor_start(r), 0);
+	for (unsigned i = 0; i < 2000; i++) {
+		v = 1;
+		assert_int_equal(write(f.in, &v, 8), 8);
+		assert_int_equal(read(f.out, &v, 8), 8);
+		assert_int_equal(v, 1);
+	}
+	sfs_reactor_stop(r);
+	sfs_reactor_remove(r, &f.poller);
+	close(f.in);
+	close(f.out);
+	sfs_reactor_destroy(r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(turns_call_each_poller_once),
+	    cmocka_unit_test(a_poller_may_remove_itself_and_its_neighbour),
+	    cmocka_unit_test(messages_run_in_order_before_the_pollers),
+	    cmocka_unit_test(arm_refuses_sleep_while_there_is_work),
+	    cmocka_unit_test(no_message_is_lost_while_falling_asleep),
+	    cmocka_unit_test(a_watched_descriptor_ends_sleep),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
