@@ -1,0 +1,343 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "sfs_base.h"
+#include "sfs_virtq.h"
+
+_Static_assert(sizeof(struct vring_desc) == 16, "virtio 1.2, 2.7.5");
+
+static inline uint16_t load16(const void *p)
+{
+	return __atomic_load_n((const uint16_t *)p, __ATOMIC_RELAXED);
+}
+
+static inline void store16(void *p, uint16_t v)
+{
+	__atomic_store_n((uint16_t *)p, v, __ATOMIC_RELAXED);
+}
+
+/* The event fields behind the rings (virtio 1.2, 2.7.7 and 2.7.8). */
+static inline void *used_event(const struct sfs_virtq *vq)
+{
+	return &vq->avail->ring[vq->size];
+}
+
+static inline void *avail_event(const struct sfs_virtq *vq)
+{
+	return &vq->used->ring[vq->size];
+}
+
+static bool head_test_and_set(struct sfs_virtq *vq, uint16_t head)
+{
+	uint64_t bit = 1ull << (head & 63), *word = &vq->heads[head >> 6];
+	bool was = *word & bit;
+
+	*word |= bit;
+	return was;
+}
+
+int sfs_virtq_init(struct sfs_virtq *vq, const struct sfs_virtq_setup *s)
+{
+	if (s->size == 0 || (s->size & (s->size - 1)) || s->size > SFS_VIRTQ_SIZE_MAX)
+		return -EINVAL;
+	memset(vq, 0, sizeof(*vq));
+	vq->heads = calloc((s->size + 63u) / 64, sizeof(uint64_t));
+	if (!vq->heads)
+		return -ENOMEM;
+	vq->mem = s->mem;
+	vq->desc = s->desc;
+	vq->avail = s->avail;
+	vq->used = s->used;
+	vq->size = s->size;
+	vq->last_avail = vq->avail_seen = s->last_avail;
+	vq->used_idx = vq->used_published = s->last_used;
+	vq->event_idx = s->event_idx;
+	vq->indirect = s->indirect;
+	vq->call_fd = s->call_fd;
+	/* With EVENT_IDX the flag is ignored: an event index just passed gives one kick in 65,536 requests. */
+	if (vq->event_idx)
+		store16(avail_event(vq), (uint16_t)(vq->last_avail - 1));
+	else
+		store16(&vq->used->flags, VRING_USED_F_NO_NOTIFY);
+	return 0;
+}
+
+void sfs_virtq_fini(struct sfs_virtq *vq)
+{
+	free(vq->heads);
+	vq->heads = NULL;
+}
+
+/* The ring is not walked any more: nothing in it counts as waiting. */
+static void ring_fault(struct sfs_virtq *vq, const char *why)
+{
+	vq->fault = why;
+	vq->avail_seen = vq->last_avail;
+}
+
+unsigned sfs_virtq_pending(struct sfs_virtq *vq)
+{
+	uint16_t n = (uint16_t)(vq->avail_seen - vq->last_avail);
+
+	if (n)
+		return n;
+	if (SFS_UNLIKELY(vq->fault))
+		return 0;
+	vq->avail_seen = __atomic_load_n(&vq->avail->idx, __ATOMIC_ACQUIRE);
+	n = (uint16_t)(vq->avail_seen - vq->last_avail);
+	if (SFS_UNLIKELY(n > vq->size)) {
+		ring_fault(vq, "avail index runs ahead by more than the ring holds");
+		return 0;
+	}
+	return n;
+}
+
+/* A walk over one chain. Segments go to iov; readable ones come first. */
+struct walk {
+	struct sfs_virtq *vq;
+	struct sfs_chain *chain;
+	struct iovec *big;
+	const struct sfs_mem_region
+	    *last; /* where the segment before was: nearly always where the next is, too */
+	unsigned count, max;
+};
+
+static int walk_grow(struct walk *w)
+{
+	if (w->max == SFS_CHAIN_SEGS_MAX)
+		return -EBADMSG;
+	if (!w->big)
+		return -EAGAIN;
+	memcpy(w->big, w->chain->inline_segs, w->count * sizeof(struct iovec));
+	w->chain->iov = w->big;
+	w->max = SFS_CHAIN_SEGS_MAX;
+	return 0;
+}
+
+/* One segment, inside of one region. */
+static inline int walk_push(struct walk *w, void *p, uint64_t n, bool writable)
+{
+	struct sfs_chain *c = w->chain;
+
+	if (SFS_UNLIKELY(w->count == w->max)) {
+		int rc = walk_grow(w);
+
+		if (rc)
+			return rc;
+	}
+	c->iov[w->count].iov_base = p;
+	c->iov[w->count].iov_len = n;
+	w->count++;
+	if (writable) {
+		c->writable_count++;
+		c->writable_bytes += n;
+	} else {
+		c->readable_count++;
+		c->readable_bytes += n;
+	}
+	return 0;
+}
+
+/* A descriptor's memory wherever it is: one segment, or more where it crosses from one region into the next. */
+static int walk_find(struct walk *w, uint64_t gpa, uint64_t len, bool writable)
+{
+	const struct sfs_mem *mem = w->vq->mem;
+	int rc = 0;
+
+	while (len && rc == 0) {
+		uint64_t n = len;
+		char *p = sfs_mem_at(mem, gpa, &n);
+
+		if (SFS_UNLIKELY(!p))
+			return -EBADMSG;
+		for (unsigned i = 0; i < mem->region_count; i++)
+			if (gpa - mem->regions[i].guest_addr < mem->regions[i].bytes)
+				w->last = &mem->regions[i];
+		rc = walk_push(w, p, n, writable);
+		gpa += n;
+		len -= n;
+	}
+	return rc;
+}
+
+static inline int walk_add(struct walk *w, uint64_t gpa, uint64_t len, bool writable)
+{
+	uint64_t off = gpa - w->last->guest_addr;
+
+	if (SFS_UNLIKELY(!writable && w->chain->writable_count))
+		return -EBADMSG; /* virtio 1.2, 2.7.4.2: readable ones come first */
+	if (SFS_LIKELY(len && off < w->last->bytes && len <= w->last->bytes - off))
+		return walk_push(w, w->last->host + off, len, writable);
+	return walk_find(w, gpa, len, writable);
+}
+
+/* Reads a descriptor once: two loads that nobody may repeat. */
+static inline struct vring_desc desc_load(const struct vring_desc *from)
+{
+	const uint64_t *w = (const uint64_t *)(const void *)from;
+	union {
+		uint64_t w[2];
+		struct vring_desc d;
+	} u;
+
+	u.w[0] = __atomic_load_n(&w[0], __ATOMIC_RELAXED);
+	u.w[1] = __atomic_load_n(&w[1], __ATOMIC_RELAXED);
+	return u.d;
+}
+
+/*
+ * Follows the chain in a table of @size descriptors from @idx on. A loop ends by the count of steps, and so does a table
+ * that is larger than any chain: descriptors of length zero would make no segments, only work.
+ */
+static int walk_table(struct walk *w, const struct vring_desc *table, unsigned size, uint16_t idx,
+		      bool indirect)
+{
+	unsigned max = SFS_MIN(size, (unsigned)SFS_CHAIN_SEGS_MAX);
+
+	for (unsigned steps = 0; steps < max; steps++) {
+		struct vring_desc d = desc_load(&table[idx]);
+		int rc;
+
+		if (d.flags & VRING_DESC_F_INDIRECT) {
+			uint64_t bytes = d.len;
+			const void *sub;
+
+			if (indirect || !w->vq->indirect || (d.flags & VRING_DESC_F_NEXT) || d.len == 0 ||
+			    d.len % sizeof(struct vring_desc))
+				return -EBADMSG;
+			sub = sfs_mem_at(w->vq->mem, d.addr, &bytes);
+			if (!sub || bytes < d.len || ((uintptr_t)sub & 7))
+				return -EBADMSG;
+			return walk_table(w, sub, d.len / sizeof(struct vring_desc), 0, true);
+		}
+		rc = walk_add(w, d.addr, d.len, d.flags & VRING_DESC_F_WRITE);
+		if (rc)
+			return rc;
+		if (!(d.flags & VRING_DESC_F_NEXT))
+			return 0;
+		idx = d.next;
+		if (idx >= size)
+			return -EBADMSG;
+	}
+	return -EBADMSG; /* a loop, or too long */
+}
+
+int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
+{
+	struct walk w = {
+	    .vq = vq, .chain = c, .big = big, .last = vq->mem->regions, .max = SFS_CHAIN_INLINE_SEGS};
+	uint16_t head;
+	int rc;
+
+	if (SFS_UNLIKELY(vq->fault))
+		return -EPROTO;
+	if (!sfs_virtq_pending(vq))
+		return vq->fault ? -EPROTO : 0;
+	head = load16(&vq->avail->ring[vq->last_avail & (vq->size - 1)]);
+	if (SFS_UNLIKELY(head >= vq->size)) {
+		ring_fault(vq, "avail ring names a descriptor beyond the table");
+		return -EPROTO;
+	}
+	c->head = head;
+	c->readable_count = c->writable_count = 0;
+	c->readable_bytes = c->writable_bytes = 0;
+	c->iov = c->inline_segs;
+	rc = walk_table(&w, vq->desc, vq->size, head, false);
+	if (rc == -EAGAIN)
+		return rc;
+	if (SFS_UNLIKELY(head_test_and_set(vq, head))) {
+		ring_fault(vq, "one head is in flight twice");
+		return -EPROTO;
+	}
+	vq->last_avail++;
+	return rc ? rc : 1;
+}
+
+void sfs_virtq_prefetch(const struct sfs_virtq *vq, unsigned count)
+{
+	const struct vring_desc *desc[16];
+
+	count = SFS_MIN(count, (unsigned)SFS_ARRAY_SIZE(desc));
+	for (unsigned i = 0; i < count; i++) {
+		uint16_t head = load16(&vq->avail->ring[(uint16_t)(vq->last_avail + i) & (vq->size - 1)]);
+
+		desc[i] = &vq->desc[head & (vq->size - 1)];
+		__builtin_prefetch(desc[i]);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		struct vring_desc d = desc_load(desc[i]);
+		uint64_t bytes = d.len;
+		const char *table;
+
+		if (!(d.flags & VRING_DESC_F_INDIRECT))
+			continue;
+		table = sfs_mem_at(vq->mem, d.addr, &bytes);
+		if (table) {
+			__builtin_prefetch(table);
+			__builtin_prefetch(table + SFS_CACHE_LINE);
+		}
+	}
+}
+
+void sfs_virtq_push(struct sfs_virtq *vq, uint16_t head, uint32_t bytes)
+{
+	struct vring_used_elem *e = &vq->used->ring[vq->used_idx & (vq->size - 1)];
+
+	vq->heads[head >> 6] &= ~(1ull << (head & 63));
+	__atomic_store_n(&e->id, head, __ATOMIC_RELAXED);
+	__atomic_store_n(&e->len, bytes, __ATOMIC_RELAXED);
+	vq->used_idx++;
+}
+
+void sfs_virtq_notify(struct sfs_virtq *vq)
+{
+	uint64_t one = 1;
+
+	if (vq->call_fd < 0)
+		return;
+	SFS_STAT_ADD(vq->calls, 1);
+	/* Fails only where the counter is full: the guest has been told. */
+	if (write(vq->call_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void sfs_virtq_publish(struct sfs_virtq *vq)
+{
+	uint16_t old = vq->used_published, now = vq->used_idx;
+	bool wanted;
+
+	if (old == now)
+		return;
+	__atomic_store_n(&vq->used->idx, now, __ATOMIC_RELEASE);
+	vq->used_published = now;
+	/* The store must be seen before the guest's wish is read, or both sides wait (virtio 1.2, 2.7.7.2). */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (vq->event_idx)
+		wanted = vring_need_event(load16(used_event(vq)), now, old);
+	else
+		wanted = !(load16(&vq->avail->flags) & VRING_AVAIL_F_NO_INTERRUPT);
+	if (wanted)
+		sfs_virtq_notify(vq);
+}
+
+bool sfs_virtq_arm(struct sfs_virtq *vq)
+{
+	if (vq->fault)
+		return false;
+	if (vq->event_idx)
+		store16(avail_event(vq), vq->last_avail);
+	else
+		store16(&vq->used->flags, 0);
+	/* Ask first, look after: the guest publishes first and looks at our wish after. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return sfs_virtq_pending(vq) != 0;
+}
+
+void sfs_virtq_disarm(struct sfs_virtq *vq)
+{
+	if (!vq->event_idx)
+		store16(&vq->used->flags, VRING_USED_F_NO_NOTIFY);
+}
