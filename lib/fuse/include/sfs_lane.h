@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A lane: what a request may touch besides itself. One per running virtqueue (lib/virtiofs), used by that queue's reactor
+ * alone, except where it says otherwise.
+ */
+#ifndef SFS_LANE_H
+#define SFS_LANE_H
+
+#include "sfs_aio.h"
+#include "sfs_hist.h"
+#include "sfs_op.h"
+#include "sfs_reactor.h"
+#include "sfs_req.h"
+#include "sfs_session.h"
+#include "sfs_workers.h"
+
+/** First in, first out; linked by req->next. */
+struct sfs_req_list {
+	struct sfs_req *first, **last;
+};
+
+static inline void sfs_req_list_init(struct sfs_req_list *l)
+{
+	l->first = NULL;
+	l->last = &l->first;
+}
+
+static inline void sfs_req_list_push(struct sfs_req_list *l, struct sfs_req *req)
+{
+	req->next = NULL;
+	*l->last = req;
+	l->last = &req->next;
+}
+
+static inline struct sfs_req *sfs_req_list_pop(struct sfs_req_list *l)
+{
+	struct sfs_req *req = l->first;
+
+	if (req) {
+		l->first = req->next;
+		if (!l->first)
+			l->last = &l->first;
+	}
+	return req;
+}
+
+/** Equal pieces of memory, handed out and taken back by one thread. */
+struct sfs_pool {
+	void **items; /* the free ones are items[0 .. free_count) */
+	unsigned free_count;
+	void *mem;
+	size_t mem_bytes;
+};
+
+/** Figures of one opcode on one lane. */
+struct sfs_op_stats {
+	uint64_t count, errors, bytes;
+	uint64_t path[3]; /* by enum sfs_req_path */
+	struct sfs_hist hist;
+};
+
+struct sfs_lane {
+	struct sfs_session *session;
+	struct sfs_reactor *reactor; /* NULL in tests that turn the lane by hand */
+	uint64_t now_ns;             /* of this turn */
+	unsigned idx;                /* the queue's index: its place in the session's barrier words */
+
+	struct sfs_req_list ended;    /* to be answered */
+	struct sfs_req_list io_wait;  /* I/O that the engine had no room for */
+	struct sfs_req_list waiters;  /* sfs_req_wait() */
+	struct sfs_req_list barriers; /* sfs_req_barrier() */
+	unsigned barrier_count, waiter_count;
+	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
+	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
+	int lock_timer;                        /* ends the reactor's sleep then; -1: none yet */
+	bool ending;                           /* nobody waits for locks any more */
+	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
+
+	struct sfs_aio aio;
+	unsigned io_uncommitted; /* what the kernel did not take at the last commit */
+	struct sfs_workers_client *workers;
+	struct sfs_call_port port;
+	unsigned calls_out; /* worker calls not yet back */
+
+	struct sfs_req *slots; /* slot_count of them */
+	struct sfs_req *free_slots;
+	unsigned slot_count, in_flight;
+	struct sfs_pool bufs, bigs; /* 64 KiB buffers; arrays of SFS_CHAIN_SEGS_MAX segments */
+
+	uint64_t bytes_in_flight, bytes_in_flight_max;
+	uint64_t requests, bad_requests;
+	struct sfs_op_stats *stats; /* SFS_OP_COUNT of them */
+};
+
+struct sfs_lane_opts {
+	unsigned idx;
+	unsigned slot_count;
+	struct sfs_reactor *reactor;
+	struct sfs_session *session;
+	struct sfs_workers_client *workers;
+	const struct sfs_aio_ops *engine;
+	struct sfs_aio_opts aio;      /* workers and reactor are filled in by the lane */
+	uint64_t bytes_in_flight_max; /* 0: no limit */
+};
+
+/** Builds slots and pools and opens the engine. 0 or -errno (-ENOMEM, or the engine's). Control thread; may block. */
+int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *opts);
+
+/** Frees it: nothing is in flight. Control thread, or the reactor for an abandoned lane; may block. */
+void sfs_lane_fini(struct sfs_lane *lane);
+
+/**
+ * A free slot, or NULL where slots, buffers or segment arrays are used up or too many bytes are in flight: stop accepting.
+ * *@big: the array that the pop may use for a long chain; sfs_lane_big_take() if it did.
+ */
+struct sfs_req *sfs_lane_slot_get(struct sfs_lane *lane, struct iovec **big);
+/** Makes the array of sfs_lane_slot_get() the request's own, given back with the slot. Right after the pop. */
+void sfs_lane_big_take(struct sfs_lane *lane, struct sfs_req *req);
+/** Gives a slot back that was not begun, or that was answered. */
+void sfs_lane_slot_put(struct sfs_lane *lane, struct sfs_req *req);
+
+/**
+ * Copies and checks a request whose chain was just popped, and runs it. Afterwards it is parked, or in lane->ended with its
+ * reply decided.
+ */
+void sfs_req_begin(struct sfs_req *req);
+
+/** Enters the request's operation; the only function that does. */
+void sfs_req_run(struct sfs_req *req);
+
+/** Steps 1 and 2 of a turn: completions of engine and workers, runnable requests, waiters, barriers. Returns how many ran. */
+unsigned sfs_lane_resume(struct sfs_lane *lane);
+
+/** The queue stops: who waits for a lock ends with an error at the next turn, and nobody waits any more. Reactor. */
+void sfs_lane_end_lock_waits(struct sfs_lane *lane);
+
+/**
+ * The lane's guest is given up: its requests end by and by, but those that wait for a barrier or hold the session's end now,
+ * for the next guest must neither wait for them nor be reset by them. The lane's reactor.
+ */
+void sfs_lane_abandon(struct sfs_lane *lane);
+
+/** Step 4: what was queued goes to the engine: at most one system call. */
+void sfs_lane_submit(struct sfs_lane *lane);
+
+/** Writes reply header and fixed part into the guest's pages; returns the used length. @end_ns for the figures. */
+uint32_t sfs_req_answer(struct sfs_req *req, uint64_t end_ns);
+
+/** Whether requests may be accepted: no barrier of the session stands. */
+bool sfs_lane_open(struct sfs_lane *lane);
+
+/** Whether the lane has something to do at once: the reactor must not sleep. */
+bool sfs_lane_has_work(struct sfs_lane *lane);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Who holds record locks. A lock owner of the guest (a process, or an open file description) is one open file
+ * description of the host for each file that it locks: locks of one owner never stand in each other's way,
+ * those of two always do, and they go with the descriptor.
+ *
+ * Records are found by node and owner, and are linked to the handle through which the owner came: they end
+ * with it at the latest. The descriptors are entries of the session's table, counted by limits.fds.
+ *
+ * Every function may be called by any reactor of the device and by its workers, and none blocks, but for the
+ * close of a descriptor when its last pin goes (sfs_table.h).
+ */
+#ifndef SFS_LOCK_H
+#define SFS_LOCK_H
+
+#include "sfs_table.h"
+
+/** Whether any owner is known: where not, a FLUSH has nothing to look for. */
+bool sfs_lock_owner_any(const struct sfs_session *se);
+
+/**
+ * The descriptor of @owner's locks on @nodeid, pinned by @req, and in *@open_flags how it was opened; NULL:
+ * the owner is not known there. @pid: the guest's process that asks, noted for sfs_lock_owner_next(); 0:
+ * leave what is noted.
+ */
+struct sfs_fdent *sfs_lock_owner_find(struct sfs_req *req, uint64_t nodeid, uint64_t owner, uint32_t pid,
+				      uint32_t *open_flags);
+
+/**
+ * Makes @owner known on the node of @handle (pinned by @req), over @fd, opened with @open_flags; takes @fd
+ * over in any case. Returns its descriptor, or that of another thread that was faster, pinned by @req. NULL:
+ * tables are full, or the handle was released meanwhile: answer ENOLCK.
+ */
+struct sfs_fdent *sfs_lock_owner_add(struct sfs_req *req, struct sfs_handle *handle, uint64_t owner, int fd,
+				     uint32_t open_flags);
+
+/**
+ * Gives an owner whose descriptor is @old, pinned by @req, the descriptor @fd instead, taken over in any
+ * case. Returns its entry, pinned by @req, and has unlinked @old; or NULL: another request uses @old now, the
+ * owner has gone, or the table is full.
+ */
+struct sfs_fdent *sfs_lock_owner_swap(struct sfs_req *req, uint64_t nodeid, uint64_t owner,
+				      struct sfs_fdent *old, int fd, uint32_t open_flags);
+
+/** Forgets @owner on @nodeid: its descriptor is unlinked, and returned pinned by @req. NULL: not known. */
+struct sfs_fdent *sfs_lock_owner_drop(struct sfs_req *req, uint64_t nodeid, uint64_t owner);
+
+/** Forgets one of the owners that came through @handle: as sfs_lock_owner_drop(). NULL: none is left. */
+struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *handle);
+
+/**
+ * Goes through the owners that are known on @nodeid: *@pos begins at 0. Returns the descriptor of the next,
+ * pinned by @req, and in *@pid its process; NULL: no more. What comes and goes meanwhile may be missed. A
+ * worker: it may look at the whole table.
+ */
+struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos, uint32_t *pid);
+
+#endif

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a guest can name: nodes (nodeid), handles (fh), and the host descriptors behind them. Tables of plain data in one
+ * mapping per session: indices and generations, fixed-size records, no pointers.
+ *
+ * An id is generation << 32 | index. Requests pin the records that they use; FORGET, RELEASE and eviction unlink a record
+ * at once, the last unpin frees it and closes its descriptor, in one function. So a number of a closed descriptor is never
+ * used for a request that was parked meanwhile.
+ *
+ * Every function here may be called by any reactor of the device and by its workers, unless it says otherwise. None blocks
+ * but those that close descriptors (they say so).
+ */
+#ifndef SFS_TABLE_H
+#define SFS_TABLE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "sfs_base.h"
+
+struct sfs_req;
+struct sfs_session;
+
+#define SFS_NODE_HANDLE_BYTES 40
+
+/** What makes a node the same object: found or inserted by all of these. */
+struct sfs_node_key {
+	uint64_t dev, ino;
+	uint64_t btime_ns; /* birth time; 0: the filesystem has none */
+	uint32_t mnt_idx;  /* the driver's index of the mount */
+	int32_t
+	    handle_type; /* of the file handle; handle_bytes 0: none. Compared where both sides have one */
+	uint8_t handle_bytes;
+	uint8_t handle[SFS_NODE_HANDLE_BYTES];
+};
+
+/** An open host descriptor. Index in the session's table; pinned by requests, linked by a node or a handle. */
+struct sfs_fdent {
+	_Atomic uint32_t
+	    pins; /* SFS_PINS_LIVE and a count; unlinked: without it, and the last unpin closes */
+	uint32_t gen;
+	int fd;
+	uint32_t next_free;
+	uint32_t flags;
+	_Atomic uint32_t node_idx;   /* index + 1 of the node that keeps it and may lose it; 0: none */
+	_Atomic uint32_t referenced; /* clock bit */
+	uint32_t pad;
+};
+
+struct sfs_node {
+	_Atomic uint32_t state; /* SFS_REC_*; written last */
+	uint32_t gen;
+	_Atomic uint64_t nlookup; /* the guest's count; saturates, never underflows */
+	_Atomic uint32_t pins;
+	_Atomic uint32_t fd_idx; /* index + 1 of the O_PATH descriptor in the fd table; 0: none held */
+	struct sfs_node_key key;
+	uint32_t hash_next;
+	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
+	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_GONE */
+	_Atomic uint32_t bucket; /* where it is found */
+	uint64_t drv;            /* the driver's */
+};
+
+struct sfs_handle {
+	_Atomic uint32_t state;
+	uint32_t gen;
+	_Atomic uint32_t pins;
+	uint32_t fd_idx; /* index + 1 in the fd table; 0: the driver has none */
+	uint64_t nodeid;
+	uint32_t open_flags;   /* as opened on the host */
+	uint32_t flags;        /* SFS_HANDLE_*, and the driver's above bit 8 */
+	_Atomic uint32_t busy; /* directory position in use by one request: sfs_handle_lock() */
+	uint32_t next_free;
+	_Atomic uint32_t locks; /* index + 1 of the first lock owner that came through it: sfs_lock.h */
+	uint32_t pad;
+	uint64_t drv[3]; /* the driver's: a directory's position, ... */
+};
+
+enum { SFS_REC_FREE, SFS_REC_LIVE, SFS_REC_DEAD };
+#define SFS_PINS_LIVE (1u << 31)
+enum { SFS_HANDLE_DIR = 1 };
+enum { SFS_NODE_GONE = 1 << 30 }; /* sfs_node_gone() */
+
+struct sfs_session_limits {
+	uint32_t inodes;       /* node records */
+	uint32_t handles;      /* handle records */
+	uint32_t fds;          /* descriptors of handles and nodes together */
+	uint32_t node_fds;     /* cached O_PATH descriptors of nodes (inode_fds_max) */
+	uint32_t lock_waiters; /* requests that wait for a lock at a time */
+};
+
+#define SFS_ROOT_ID 1ull /* FUSE_ROOT_ID: index 1, generation 0 */
+
+/* --- descriptors --- */
+
+/**
+ * Takes over @fd into the table; returns its entry with one pin of @req (released when @req ends), or NULL: table full
+ * (limits.fds), @fd still the caller's, answer ENFILE. @req NULL: no pin.
+ */
+struct sfs_fdent *sfs_fd_insert(struct sfs_session *se, struct sfs_req *req, int fd);
+
+/** Unlinks an entry: closed when the last pin goes - now, if there is none. The close may run on a worker. */
+void sfs_fd_unlink(struct sfs_session *se, struct sfs_fdent *ent);
+
+/* --- nodes --- */
+
+/**
+ * The live node that the guest calls @nodeid, pinned by @req until it ends; NULL: unknown, forgotten or stale: answer ESTALE.
+ */
+struct sfs_node *sfs_node_pin(struct sfs_req *req, uint64_t nodeid);
+
+/** The id under which the guest knows @node. */
+uint64_t sfs_node_id(const struct sfs_session *se, const struct sfs_node *node);
+
+/**
+ * Finds the node with @key or inserts one, pins it for @req and adds @count to its lookup count (0: none). *@created tells
+ * which. @mode: S_IFMT bits, @fd_new: an O_PATH descriptor that a new node may keep (taken over in any case where it is
+ * >= 0 and the call succeeds: kept, or closed as one too many). Returns the node, or NULL: table full (answer ENFILE; fd_new is still the caller's).
+ */
+struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *key, uint32_t mode, int fd_new,
+			      uint64_t count, bool *created);
+
+/** As sfs_node_get(), but only finds: NULL where there is no such node. Revives one whose count is zero. */
+struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *key, uint64_t count);
+
+/**
+ * The object behind @node, pinned by the caller, has lost its last name: the record is not kept for a later lookup, but goes,
+ * and with it its descriptor and what node->drv names, with the guest's last lookup and the last pin.
+ */
+void sfs_node_gone(struct sfs_node *node);
+
+/** Takes @count from the lookup count of @nodeid; more than it has clamps to zero; unknown ids are ignored. */
+void sfs_node_forget(struct sfs_session *se, uint64_t nodeid, uint64_t count);
+
+/** The node's cached O_PATH descriptor, pinned for @req; NULL: none held (open one, offer it with sfs_node_fd_offer()). */
+struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node);
+
+/**
+ * Offers an O_PATH descriptor of @node for keeping; the table takes @fd over and pins the entry for @req in any case.
+ * Evicts an unused one beyond limits.node_fds. NULL: no room among limits.fds; @fd still the caller's.
+ */
+struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd);
+
+/* --- handles --- */
+
+/**
+ * A new handle for node @nodeid over @fd (taken over; -1: none), pinned for @req. Returns it, or NULL: a table is full
+ * (answer ENFILE, @fd still the caller's). *@fh is the number that the guest gets.
+ */
+struct sfs_handle *sfs_handle_open(struct sfs_req *req, uint64_t nodeid, int fd, uint32_t open_flags,
+				   uint32_t flags, uint64_t *fh);
+
+/** The live handle @fh of node @nodeid, pinned by @req, and its descriptor's entry in *@ent (pinned too; NULL where it has
+ * none; @ent may be NULL). NULL: no such handle, or another node's: answer EBADF. */
+struct sfs_handle *sfs_handle_pin(struct sfs_req *req, uint64_t nodeid, uint64_t fh, struct sfs_fdent **ent);
+
+/** Unlinks @fh: later requests get EBADF, those under way keep it; descriptor closed after the last. 0 or -EBADF. */
+int sfs_handle_release(struct sfs_req *req, uint64_t nodeid, uint64_t fh);
+
+/** One request at a time uses a directory's position. True: locked, until sfs_handle_unlock() (which wakes waiters). */
+bool sfs_handle_trylock(struct sfs_handle *h);
+void sfs_handle_unlock(struct sfs_session *se, struct sfs_handle *h);
+
+#endif

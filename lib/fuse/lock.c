@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Lock owners. One lock for all of it, held for a few loads: locking is rare beside the rest.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "sfs_lock.h"
+#include "session_priv.h"
+
+#define BUCKETS_MAX 65536u
+/* Records that sfs_lock_owner_next() looks at before it lets go of the lock. */
+#define SCAN_STEPS 256
+
+struct sfs_lock_owner {
+	uint64_t nodeid, owner;
+	uint32_t fd_idx; /* index + 1; 0: the record is free */
+	uint32_t open_flags;
+	uint32_t pid;
+	uint32_t handle_idx;
+	uint32_t hash_next;                /* index + 1, also of free records */
+	uint32_t handle_next, handle_prev; /* index + 1 */
+	uint32_t pad;
+};
+
+static void locks_lock(struct sfs_session *se)
+{
+	while (atomic_flag_test_and_set_explicit(&se->locks.lock, memory_order_acquire))
+		sfs_pause();
+}
+
+static void locks_unlock(struct sfs_session *se)
+{
+	atomic_flag_clear_explicit(&se->locks.lock, memory_order_release);
+}
+
+int sfs_locks_create(struct sfs_session *se)
+{
+	struct lock_table *t = &se->locks;
+	uint32_t buckets = 64;
+
+	t->cap = SFS_MIN(se->limits.handles, se->limits.fds);
+	while (buckets < t->cap && buckets < BUCKETS_MAX)
+		buckets <<= 1;
+	t->bucket_mask = buckets - 1;
+	atomic_flag_clear(&t->lock);
+	/* The guest chooses the owners' numbers: not so that they all meet in one bucket. */
+	if (getrandom(&t->seed, sizeof(t->seed), GRND_NONBLOCK) != sizeof(t->seed))
+		t->seed = sfs_now_ns() * 0x9e3779b97f4a7c15ull;
+	t->owners = sfs_table_map(t->cap * sizeof(*t->owners));
+	t->buckets = sfs_table_map(buckets * sizeof(*t->buckets));
+	return t->owners && t->buckets ? 0 : -ENOMEM;
+}
+
+void sfs_locks_destroy(struct sfs_session *se)
+{
+	struct lock_table *t = &se->locks;
+
+	if (t->owners)
+		munmap(t->owners, t->cap * sizeof(*t->owners));
+	if (t->buckets)
+		munmap(t->buckets, (t->bucket_mask + 1ull) * sizeof(*t->buckets));
+}
+
+/* --- under the lock --- */
+
+static uint32_t *owner_bucket(struct lock_table *t, uint64_t nodeid, uint64_t owner)
+{
+	uint64_t x = (owner ^ t->seed) * 0x9e3779b97f4a7c15ull;
+
+	x = (x ^ x >> 29 ^ nodeid) * 0xff51afd7ed558ccdull;
+	return &t->buckets[(x ^ x >> 32) & t->bucket_mask];
+}
+
+static struct sfs_lock_owner *owner_get(struct lock_table *t, uint64_t nodeid, uint64_t owner)
+{
+	for (uint32_t at = *owner_bucket(t, nodeid, owner); at; at = t->owners[at - 1].hash_next) {
+		struct sfs_lock_owner *o = &t->owners[at - 1];
+
+		if (o->owner == owner && o->nodeid == nodeid)
+			return o;
+	}
+	return NULL;
+}
+
+static struct sfs_lock_owner *owner_alloc(struct lock_table *t)
+{
+	uint32_t at = t->free;
+
+	if (at)
+		t->free = t->owners[at - 1].hash_next;
+	else if (t->high < t->cap)
+		at = ++t->high;
+	return at ? &t->owners[at - 1] : NULL;
+}
+
+static void owner_link(struct sfs_session *se, struct sfs_lock_owner *o, struct sfs_handle *h)
+{
+	struct lock_table *t = &se->locks;
+	uint32_t me = (uint32_t)(o - t->owners) + 1, *bucket = owner_bucket(t, o->nodeid, o->owner);
+
+	o->hash_next = *bucket;
+	*bucket = me;
+	o->handle_idx = (uint32_t)(h - se->handles);
+	o->handle_prev = 0;
+	o->handle_next = atomic_load_explicit(&h->locks, memory_order_relaxed);
+	if (o->handle_next)
+		t->owners[o->handle_next - 1].handle_prev = me;
+	atomic_store_explicit(&h->locks, me, memory_order_relaxed);
+	atomic_fetch_add_explicit(&t->count, 1, memory_order_relaxed);
+}
+
+/* Takes the record out of everything; its descriptor is the caller's to unlink. */
+static struct sfs_fdent *owner_remove(struct sfs_session *se, struct sfs_lock_owner *o)
+{
+	struct lock_table *t = &se->locks;
+	uint32_t me = (uint32_t)(o - t->owners) + 1, *at = owner_bucket(t, o->nodeid, o->owner);
+	struct sfs_fdent *ent = &se->fds[o->fd_idx - 1];
+
+	while (*at != me)
+		at = &t->owners[*at - 1].hash_next;
+	*at = o->hash_next;
+	if (o->handle_next)
+		t->owners[o->handle_next - 1].handle_prev = o->handle_prev;
+	if (o->handle_prev)
+		t->owners[o->handle_prev - 1].handle_next = o->handle_next;
+	else
+		atomic_store_explicit(&se->handles[o->handle_idx].locks, o->handle_next,
+				      memory_order_relaxed);
+	o->fd_idx = 0;
+	o->hash_next = t->free;
+	t->free = me;
+	atomic_fetch_sub_explicit(&t->count, 1, memory_order_relaxed);
+	return ent;
+}
+
+/* The table keeps what it names linked, so the pin cannot fail. */
+static struct sfs_fdent *owner_pin(struct sfs_req *req, const struct sfs_lock_owner *o)
+{
+	struct sfs_fdent *ent = &req->session->fds[o->fd_idx - 1];
+
+	if (!sfs_fd_trypin(ent))
+		return NULL;
+	sfs_req_pin_fd(req, ent);
+	return ent;
+}
+
+/* --- what drivers call --- */
+
+bool sfs_lock_owner_any(const struct sfs_session *se)
+{
+	return atomic_load_explicit(&se->locks.count, memory_order_relaxed) != 0;
+}
+
+struct sfs_fdent *sfs_lock_owner_find(struct sfs_req *req, uint64_t nodeid, uint64_t owner, uint32_t pid,
+				      uint32_t *open_flags)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent = NULL;
+	struct sfs_lock_owner *o;
+
+	locks_lock(se);
+	o = owner_get(&se->locks, nodeid, owner);
+	if (o) {
+		ent = owner_pin(req, o);
+		*open_flags = o->open_flags;
+		if (pid)
+			o->pid = pid;
+	}
+	locks_unlock(se);
+	return ent;
+}
+
+/* A descriptor that is in the table, or closed. */
+static struct sfs_fdent *fd_enter(struct sfs_session *se, int fd)
+{
+	struct sfs_fdent *ent = sfs_fd_insert(se, NULL, fd);
+
+	if (!ent)
+		close(fd);
+	return ent;
+}
+
+static struct sfs_lock_owner *owner_new(struct sfs_req *req, struct sfs_handle *handle, uint64_t owner,
+					struct sfs_fdent *ent, uint32_t open_flags)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_lock_owner *o;
+
+	/* After a RELEASE nobody would look for it any more. */
+	if (atomic_load_explicit(&handle->state, memory_order_acquire) != SFS_REC_LIVE)
+		return NULL;
+	o = owner_alloc(&se->locks);
+	if (!o)
+		return NULL;
+	o->nodeid = handle->nodeid;
+	o->owner = owner;
+	o->fd_idx = (uint32_t)(ent - se->fds) + 1;
+	o->open_flags = open_flags;
+	o->pid = req->in.pid;
+	owner_link(se, o, handle);
+	return o;
+}
+
+struct sfs_fdent *sfs_lock_owner_add(struct sfs_req *req, struct sfs_handle *handle, uint64_t owner, int fd,
+				     uint32_t open_flags)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent = fd_enter(se, fd), *use;
+	struct sfs_lock_owner *o;
+
+	if (!ent)
+		return NULL;
+	locks_lock(se);
+	o = owner_get(&se->locks, handle->nodeid, owner);
+	if (!o)
+		o = owner_new(req, handle, owner, ent, open_flags);
+	use = o ? owner_pin(req, o) : NULL;
+	locks_unlock(se);
+	if (use != ent)
+		sfs_fd_unlink(se, ent);
+	if (!use)
+		sfs_session_limit_hit(se);
+	return use;
+}
+
+struct sfs_fdent *sfs_lock_owner_swap(struct sfs_req *req, uint64_t nodeid, uint64_t owner,
+				      struct sfs_fdent *old, int fd, uint32_t open_flags)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent = fd_enter(se, fd), *use = NULL;
+	struct sfs_lock_owner *o;
+
+	if (!ent)
+		return NULL;
+	locks_lock(se);
+	o = owner_get(&se->locks, nodeid, owner);
+	/* Who has the old one pinned could be locking with it: only we may. */
+	if (o && &se->fds[o->fd_idx - 1] == old && atomic_load(&old->pins) == (SFS_PINS_LIVE | 1)) {
+		o->fd_idx = (uint32_t)(ent - se->fds) + 1;
+		o->open_flags = open_flags;
+		use = owner_pin(req, o);
+	}
+	locks_unlock(se);
+	sfs_fd_unlink(se, use ? old : ent);
+	return use;
+}
+
+/* Unlinked, but for the request's pin. */
+static struct sfs_fdent *owner_forget(struct sfs_req *req, struct sfs_lock_owner *o)
+{
+	struct sfs_fdent *ent;
+
+	if (!o)
+		return NULL;
+	owner_pin(req, o);
+	ent = owner_remove(req->session, o);
+	sfs_fd_unlink(req->session, ent);
+	return ent;
+}
+
+struct sfs_fdent *sfs_lock_owner_drop(struct sfs_req *req, uint64_t nodeid, uint64_t owner)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent;
+
+	if (!sfs_lock_owner_any(se))
+		return NULL;
+	locks_lock(se);
+	ent = owner_forget(req, owner_get(&se->locks, nodeid, owner));
+	locks_unlock(se);
+	return ent;
+}
+
+struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *handle)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent;
+	uint32_t first;
+
+	if (!sfs_lock_owner_any(se))
+		return NULL;
+	locks_lock(se);
+	first = atomic_load_explicit(&handle->locks, memory_order_relaxed);
+	ent = owner_forget(req, first ? &se->locks.owners[first - 1] : NULL);
+	locks_unlock(se);
+	return ent;
+}
+
+struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos, uint32_t *pid)
+{
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	struct sfs_fdent *ent = NULL;
+	uint32_t high;
+
+	do {
+		locks_lock(se);
+		high = t->high;
+		for (unsigned i = 0; i < SCAN_STEPS && *pos < high && !ent; i++) {
+			const struct sfs_lock_owner *o = &t->owners[(*pos)++];
+
+			if (o->fd_idx && o->nodeid == nodeid) {
+				*pid = o->pid;
+				ent = owner_pin(req, o);
+			}
+		}
+		locks_unlock(se);
+	} while (!ent && *pos < high);
+	return ent;
+}
+
+void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h)
+{
+	uint32_t first;
+
+	do {
+		struct sfs_fdent *ent;
+
+		locks_lock(se);
+		first = atomic_load_explicit(&h->locks, memory_order_relaxed);
+		ent = first ? owner_remove(se, &se->locks.owners[first - 1]) : NULL;
+		locks_unlock(se);
+		if (ent)
+			sfs_fd_unlink(se, ent);
+	} while (first);
+}
+
+void sfs_locks_reset(struct sfs_session *se)
+{
+	struct lock_table *t = &se->locks;
+
+	for (uint32_t i = 0; i < t->high; i++)
+		if (t->owners[i].fd_idx)
+			sfs_fd_unlink(se, owner_remove(se, &t->owners[i]));
+}

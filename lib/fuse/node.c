@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Nodes: what the guest calls nodeids. Found by key through hash buckets, each under a lock that is held for a few loads;
+ * everything else is atomic. A node of count zero stays for the next lookup until its record is wanted.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "session_priv.h"
+
+#define LIVE SFS_PINS_LIVE
+
+/* Nodes of count zero that may stay, and how many records one insertion looks at to keep to that. */
+#define ZERO_KEEP     4096
+#define RECLAIM_STEPS 64
+/* How many descriptor entries one offer looks at for one to evict. */
+#define EVICT_STEPS 256
+
+_Static_assert(sizeof(struct sfs_node) <= 160, "memory per cached inode");
+
+static uint64_t mix(uint64_t x)
+{
+	x ^= x >> 33;
+	x *= 0xff51afd7ed558ccdull;
+	x ^= x >> 33;
+	return x;
+}
+
+static uint32_t key_bucket(const struct sfs_session *se, const struct sfs_node_key *k)
+{
+	return (uint32_t)mix(k->ino * 0x9e3779b97f4a7c15ull + mix(k->dev + k->mnt_idx)) & se->bucket_mask;
+}
+
+/* The same object? Where the numbers are, a handle or a birth time tells a reused inode number. */
+static bool key_same(const struct sfs_node_key *a, const struct sfs_node_key *b)
+{
+	if (a->ino != b->ino || a->dev != b->dev || a->mnt_idx != b->mnt_idx || a->btime_ns != b->btime_ns)
+		return false;
+	if (!a->handle_bytes || !b->handle_bytes)
+		return true;
+	return a->handle_type == b->handle_type && a->handle_bytes == b->handle_bytes &&
+	       !memcmp(a->handle, b->handle, a->handle_bytes);
+}
+
+void sfs_bucket_lock(struct sfs_session *se, uint32_t b)
+{
+	while (atomic_flag_test_and_set_explicit(&se->bucket_locks[b % BUCKET_LOCKS], memory_order_acquire))
+		sfs_pause();
+}
+
+void sfs_bucket_unlock(struct sfs_session *se, uint32_t b)
+{
+	atomic_flag_clear_explicit(&se->bucket_locks[b % BUCKET_LOCKS], memory_order_release);
+}
+
+static uint32_t node_idx(const struct sfs_session *se, const struct sfs_node *node)
+{
+	return (uint32_t)(node - se->nodes);
+}
+
+int sfs_nodes_create(struct sfs_session *se)
+{
+	uint32_t buckets = 1024;
+
+	while (buckets < se->limits.inodes && buckets < (1u << 30))
+		buckets <<= 1;
+	se->bucket_mask = buckets - 1;
+	se->nodes = sfs_table_map(se->limits.inodes * sizeof(*se->nodes));
+	se->buckets = sfs_table_map(buckets * sizeof(*se->buckets));
+	if (!se->nodes || !se->buckets || sfs_nodes_trim_create(se))
+		return -ENOMEM;
+	/* Index 0 is never used and index 1 is the root, so that the root's id is FUSE_ROOT_ID. */
+	atomic_store(&se->node_high, 2);
+	return 0;
+}
+
+void sfs_nodes_destroy(struct sfs_session *se)
+{
+	sfs_nodes_trim_destroy(se);
+	if (se->nodes)
+		munmap(se->nodes, se->limits.inodes * sizeof(*se->nodes));
+	if (se->buckets)
+		munmap(se->buckets, (se->bucket_mask + 1ull) * sizeof(*se->buckets));
+}
+
+uint64_t sfs_node_id(const struct sfs_session *se, const struct sfs_node *node)
+{
+	return (uint64_t)node->gen << 32 | node_idx(se, node);
+}
+
+/* --- pins --- */
+
+static void req_pin_node(struct sfs_req *req, struct sfs_node *node)
+{
+	assert(req->pin_node_count < SFS_REQ_PINS);
+	req->pin_node[req->pin_node_count++] = node;
+}
+
+static bool node_reclaim(struct sfs_session *se, struct sfs_node *node);
+
+void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node)
+{
+	bool gone = atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_GONE;
+
+	atomic_fetch_sub_explicit(&node->pins, 1, memory_order_release);
+	/* The record may be another's by now: then it is in use, or one that nobody counts goes a little earlier. */
+	if (SFS_UNLIKELY(gone))
+		node_reclaim(se, node);
+}
+
+void sfs_node_gone(struct sfs_node *node)
+{
+	atomic_fetch_or_explicit(&node->flags, SFS_NODE_GONE, memory_order_relaxed);
+}
+
+struct sfs_node *sfs_node_pin(struct sfs_req *req, uint64_t nodeid)
+{
+	struct sfs_session *se = req->session;
+	uint32_t idx = (uint32_t)nodeid, gen = (uint32_t)(nodeid >> 32);
+	struct sfs_node *node;
+
+	if (idx == 0 || idx >= atomic_load_explicit(&se->node_high, memory_order_acquire))
+		return NULL;
+	node = &se->nodes[idx];
+	if (!sfs_pins_tryget(&node->pins))
+		return NULL;
+	if (node->gen != gen || atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0) {
+		sfs_node_unpin(se, node);
+		return NULL;
+	}
+	req_pin_node(req, node);
+	return node;
+}
+
+/* --- reclaiming records of count zero --- */
+
+static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *node)
+{
+	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed),
+		 me = node_idx(se, node) + 1;
+
+	if (at == me) {
+		atomic_store_explicit(&se->buckets[b], node->hash_next, memory_order_relaxed);
+		return;
+	}
+	while (at) {
+		struct sfs_node *n = &se->nodes[at - 1];
+
+		if (n->hash_next == me) {
+			n->hash_next = node->hash_next;
+			return;
+		}
+		at = n->hash_next;
+	}
+}
+
+/* Takes the node's descriptor away from it; the last pin closes it. */
+static void node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+{
+	struct sfs_fdent *ent = &se->fds[fd_idx - 1];
+
+	if (!atomic_compare_exchange_strong(&node->fd_idx, &fd_idx, 0))
+		return; /* somebody else did */
+	if (atomic_load_explicit(&ent->node_idx, memory_order_relaxed))
+		atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
+	sfs_fd_unlink(se, ent);
+}
+
+/* Frees the node if nobody counts or pins it. */
+static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
+{
+	uint32_t expect = LIVE, b, fd_idx;
+
+	/* The key is stable while the record is live, and checked again under the lock by the pins. */
+	if (atomic_load_explicit(&node->pins, memory_order_acquire) != LIVE ||
+	    atomic_load_explicit(&node->nlookup, memory_order_relaxed) != 0)
+		return false;
+	b = atomic_load_explicit(&node->bucket, memory_order_relaxed);
+	sfs_bucket_lock(se, b);
+	if (atomic_load(&node->bucket) != b || atomic_load(&node->nlookup) != 0 ||
+	    !atomic_compare_exchange_strong(&node->pins, &expect, 0)) {
+		sfs_bucket_unlock(se, b);
+		return false;
+	}
+	bucket_remove(se, b, node);
+	sfs_bucket_unlock(se, b);
+	atomic_fetch_sub(&se->node_zero, 1);
+	fd_idx = atomic_load(&node->fd_idx);
+	if (fd_idx)
+		node_drop_fd(se, node, fd_idx);
+	if (se->fs->node_evict)
+		se->fs->node_evict(se, node);
+	node->gen++;
+	atomic_store_explicit(&node->state, SFS_REC_FREE, memory_order_release);
+	atomic_fetch_sub_explicit(&se->inode_count, 1, memory_order_relaxed);
+	free_stack_push(&se->node_free, node_idx(se, node), &node->hash_next);
+	return true;
+}
+
+void sfs_nodes_sweep(struct sfs_session *se, unsigned steps)
+{
+	uint32_t high = atomic_load(&se->node_high);
+
+	while (steps--) {
+		uint32_t idx = atomic_fetch_add_explicit(&se->node_hand, 1, memory_order_relaxed) % high;
+
+		if (idx > SFS_ROOT_ID && !sfs_node_released(se, idx))
+			node_reclaim(se, &se->nodes[idx]);
+	}
+}
+
+static uint32_t node_alloc(struct sfs_session *se)
+{
+	uint32_t idx, high;
+
+	if (atomic_load_explicit(&se->node_zero, memory_order_relaxed) > ZERO_KEEP)
+		sfs_nodes_sweep(se, RECLAIM_STEPS);
+	for (unsigned tries = 0;; tries++) {
+		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
+				     offsetof(struct sfs_node, hash_next));
+		if (idx == NO_IDX)
+			idx = sfs_node_unrelease(se);
+		if (idx == NO_IDX)
+			idx = sfs_high_take(&se->node_high, se->limits.inodes);
+		if (idx != NO_IDX || tries == 1 || !atomic_load(&se->node_zero))
+			return idx;
+		high = atomic_load(&se->node_high);
+		sfs_nodes_sweep(se, high);
+	}
+}
+
+/* --- counts --- */
+
+static void node_count_add(struct sfs_session *se, struct sfs_node *node, uint64_t count)
+{
+	uint64_t n = atomic_load_explicit(&node->nlookup, memory_order_relaxed), want;
+
+	if (count == 0)
+		return;
+	do {
+		want = n + count < n ? UINT64_MAX : n + count;
+	} while (!atomic_compare_exchange_weak(&node->nlookup, &n, want));
+	if (n == 0)
+		atomic_fetch_sub(&se->node_zero, 1);
+}
+
+/*
+ * The guest has forgotten the node: it holds nothing of the host's any more, so that what was deleted is gone with its
+ * blocks. With a handle the record stays for the next lookup. Without one only its descriptor told it from a later object
+ * of the same number: then it goes, too. True: reclaim it after the unpin.
+ */
+static bool node_idle(struct sfs_session *se, struct sfs_node *node)
+{
+	uint32_t fd_idx = atomic_load(&node->fd_idx);
+
+	atomic_fetch_add(&se->node_zero, 1);
+	if (!fd_idx || !node->key.handle_bytes)
+		return fd_idx != 0;
+	node_drop_fd(se, node, fd_idx);
+	return false;
+}
+
+void sfs_node_forget(struct sfs_session *se, uint64_t nodeid, uint64_t count)
+{
+	uint32_t idx = (uint32_t)nodeid;
+	bool reclaim = false;
+	struct sfs_node *node;
+	uint64_t n, want = 1;
+
+	if (idx <= SFS_ROOT_ID || idx >= atomic_load_explicit(&se->node_high, memory_order_acquire) ||
+	    count == 0)
+		return;
+	node = &se->nodes[idx];
+	if (!sfs_pins_tryget(&node->pins))
+		return;
+	n = atomic_load_explicit(&node->nlookup, memory_order_relaxed);
+	if (node->gen == (uint32_t)(nodeid >> 32)) {
+		do {
+			if (n == 0)
+				break;
+			want = n == UINT64_MAX ? n : n > count ? n - count : 0;
+		} while (!atomic_compare_exchange_weak(&node->nlookup, &n, want));
+		if (n && want == 0)
+			reclaim = node_idle(se, node);
+	}
+	sfs_node_unpin(se, node);
+	if (reclaim)
+		node_reclaim(se, node);
+	if (n && want == 0)
+		sfs_nodes_trim(se);
+}
+
+/* --- find or insert --- */
+
+/* Under the bucket's lock. The node found is pinned. */
+static struct sfs_node *bucket_find(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
+{
+	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
+
+	while (at) {
+		struct sfs_node *n = &se->nodes[at - 1];
+
+		if (key_same(&n->key, key) && sfs_pins_tryget(&n->pins))
+			return n;
+		at = n->hash_next;
+	}
+	return NULL;
+}
+
+struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *key, uint64_t count)
+{
+	struct sfs_session *se = req->session;
+	uint32_t b = key_bucket(se, key);
+	struct sfs_node *node;
+
+	sfs_bucket_lock(se, b);
+	node = bucket_find(se, b, key);
+	if (node)
+		node_count_add(se, node, count);
+	sfs_bucket_unlock(se, b);
+	if (node)
+		req_pin_node(req, node);
+	return node;
+}
+
+static void node_fill(struct sfs_session *se, struct sfs_node *node, const struct sfs_node_key *key,
+		      uint32_t b, uint32_t mode, uint64_t count)
+{
+	node->key = *key;
+	node->mode = mode & S_IFMT;
+	node->drv = 0;
+	atomic_store_explicit(&node->bucket, b, memory_order_relaxed);
+	atomic_store_explicit(&node->flags, 0, memory_order_relaxed);
+	atomic_store_explicit(&node->fd_idx, 0, memory_order_relaxed);
+	atomic_store_explicit(&node->nlookup, count, memory_order_relaxed);
+	if (count == 0)
+		atomic_fetch_add(&se->node_zero, 1);
+	atomic_fetch_add_explicit(&se->inode_count, 1, memory_order_relaxed);
+	atomic_store_explicit(&node->state, SFS_REC_LIVE, memory_order_relaxed);
+	/* A free record has no pins; but the root's may still be pinned by requests of an earlier guest that hang. */
+	atomic_fetch_add_explicit(&node->pins, LIVE | 1, memory_order_release);
+}
+
+/* What becomes of the descriptor that came with a lookup: kept by a node without one, else closed. */
+static int node_take_fd(struct sfs_req *req, struct sfs_node *node, int fd)
+{
+	if (fd < 0)
+		return 0;
+	return sfs_node_fd_offer(req, node, fd) ? 0 : -ENFILE;
+}
+
+struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *key, uint32_t mode, int fd_new,
+			      uint64_t count, bool *created)
+{
+	struct sfs_session *se = req->session;
+	uint32_t b = key_bucket(se, key), idx;
+	struct sfs_node *node = sfs_node_find(req, key, count);
+
+	*created = false;
+	if (!node) {
+		idx = node_alloc(se);
+		if (idx == NO_IDX) {
+			sfs_session_limit_hit(se);
+			return NULL;
+		}
+		sfs_bucket_lock(se, b);
+		node = bucket_find(se, b, key);
+		if (node) { /* another thread was faster */
+			free_stack_push(&se->node_free, idx, &se->nodes[idx].hash_next);
+			node_count_add(se, node, count);
+		} else {
+			node = &se->nodes[idx];
+			node_fill(se, node, key, b, mode, count);
+			node->hash_next = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
+			atomic_store_explicit(&se->buckets[b], idx + 1, memory_order_relaxed);
+			*created = true;
+		}
+		sfs_bucket_unlock(se, b);
+		req_pin_node(req, node);
+		sfs_nodes_grew(se);
+	}
+	if (node_take_fd(req, node, fd_new) < 0) {
+		/* No room for its descriptor. One that has a handle lives without; the caller keeps the number. */
+		if (node->key.handle_bytes) {
+			close(fd_new);
+		} else {
+			sfs_node_forget(se, sfs_node_id(se, node), count);
+			return NULL;
+		}
+	}
+	return node;
+}
+
+int sfs_session_root(struct sfs_session *se, const struct sfs_node_key *key, uint32_t mode, int fd,
+		     uint64_t drv)
+{
+	struct sfs_node *root = &se->nodes[SFS_ROOT_ID];
+	uint32_t b = key_bucket(se, key);
+	struct sfs_fdent *ent;
+
+	root->gen = 0;
+	node_fill(se, root, key, b, mode, UINT64_MAX);
+	root->drv = drv;
+	if (fd >= 0) {
+		ent = sfs_fd_insert(se, NULL, fd);
+		if (!ent)
+			return -ENFILE;
+		atomic_store(&root->fd_idx, (uint32_t)(ent - se->fds) + 1);
+	}
+	sfs_bucket_lock(se, b);
+	root->hash_next = atomic_load(&se->buckets[b]);
+	atomic_store(&se->buckets[b], SFS_ROOT_ID + 1);
+	sfs_bucket_unlock(se, b);
+	/* The table's own pin: the root is never reclaimed. */
+	return 0;
+}
+
+/* --- descriptors of nodes --- */
+
+struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
+{
+	struct sfs_session *se = req->session;
+	uint32_t i = atomic_load_explicit(&node->fd_idx, memory_order_acquire);
+	struct sfs_fdent *ent;
+
+	if (!i)
+		return NULL;
+	ent = &se->fds[i - 1];
+	if (!sfs_fd_trypin(ent))
+		return NULL;
+	/* Pinned; is it still the node's, or was it closed and used anew in between? */
+	if (atomic_load_explicit(&node->fd_idx, memory_order_acquire) != i) {
+		sfs_fd_unpin(se, ent);
+		return NULL;
+	}
+	if (!atomic_load_explicit(&ent->referenced, memory_order_relaxed))
+		atomic_store_explicit(&ent->referenced, 1, memory_order_relaxed);
+	sfs_req_pin_fd(req, ent);
+	return ent;
+}
+
+/* Second chance: the hand goes round, an entry used since its last visit stays. */
+static void fds_evict(struct sfs_session *se)
+{
+	uint32_t high = atomic_load(&se->fd_high);
+
+	for (unsigned steps = 0; steps < EVICT_STEPS && high; steps++) {
+		uint32_t idx = atomic_fetch_add_explicit(&se->fd_hand, 1, memory_order_relaxed) % high;
+		struct sfs_fdent *ent = &se->fds[idx];
+		uint32_t owner = atomic_load_explicit(&ent->node_idx, memory_order_acquire);
+
+		if (!owner || atomic_load_explicit(&ent->pins, memory_order_relaxed) != LIVE)
+			continue;
+		if (atomic_exchange_explicit(&ent->referenced, 0, memory_order_relaxed))
+			continue;
+		node_drop_fd(se, &se->nodes[owner - 1], idx + 1);
+		return;
+	}
+}
+
+struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent = sfs_fd_insert(se, req, fd);
+	bool keep = node->key.handle_bytes == 0; /* cannot be opened again: stays as long as the node */
+	uint32_t none = 0;
+
+	if (!ent)
+		return NULL;
+	if (!keep)
+		atomic_store_explicit(&ent->node_idx, node_idx(se, node) + 1, memory_order_relaxed);
+	if (!atomic_compare_exchange_strong(&node->fd_idx, &none, (uint32_t)(ent - se->fds) + 1)) {
+		/* It has one by now: this one serves the request and goes with it. */
+		atomic_store_explicit(&ent->node_idx, 0, memory_order_relaxed);
+		sfs_fd_unlink(se, ent);
+		return ent;
+	}
+	if (!keep && atomic_fetch_add_explicit(&se->node_fds, 1, memory_order_relaxed) >= se->limits.node_fds)
+		fds_evict(se);
+	return ent;
+}
+
+/* --- the end of a session --- */
+
+void sfs_nodes_reset(struct sfs_session *se, bool root_too)
+{
+	uint32_t high = atomic_load(&se->node_high);
+	struct sfs_node *root = &se->nodes[SFS_ROOT_ID];
+
+	for (uint32_t i = SFS_ROOT_ID + 1; i < high; i++) {
+		struct sfs_node *node = &se->nodes[i];
+
+		if (sfs_node_released(se, i) || !(atomic_load(&node->pins) & LIVE))
+			continue;
+		if (atomic_exchange(&node->nlookup, 0))
+			atomic_fetch_add(&se->node_zero, 1);
+		node_reclaim(se, node);
+	}
+	if (root_too && (atomic_load(&root->pins) & LIVE)) {
+		uint32_t b = atomic_load(&root->bucket), fd_idx = atomic_load(&root->fd_idx);
+
+		sfs_bucket_lock(se, b);
+		bucket_remove(se, b, root);
+		sfs_bucket_unlock(se, b);
+		atomic_fetch_sub(&root->pins, LIVE | 1);
+		if (fd_idx)
+			node_drop_fd(se, root, fd_idx);
+		if (se->fs->node_evict)
+			se->fs->node_evict(se, root);
+		atomic_fetch_sub_explicit(&se->inode_count, 1, memory_order_relaxed);
+	}
+}

@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The session: set-up, negotiation, the operations that are not the filesystem's, and what drivers ask of it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "sfs_log.h"
+#include "session_priv.h"
+
+/* A call that took longer than this on the reactor sends the share's calls to workers for a while. */
+#define SLOW_CALL_US   200
+#define SLOW_SPELL_MIN (50 * SFS_NS_PER_MS)
+#define SLOW_SPELL_MAX (2 * SFS_NS_PER_S)
+#define SLOW_MEMORY    SFS_NS_PER_S
+/* How long the end of a session waits for closes that hang before it leaves them their memory. */
+#define DRAIN_NS (5 * SFS_NS_PER_S)
+
+/* What the protocol layer itself supports, whatever the filesystem. */
+#define PROTO_FLAGS                                                                                          \
+	(FUSE_ASYNC_READ | FUSE_BIG_WRITES | FUSE_PARALLEL_DIROPS | FUSE_MAX_PAGES | FUSE_ASYNC_DIO |        \
+	 FUSE_INIT_EXT)
+
+static int op_enosys(struct sfs_req *req)
+{
+	return -ENOSYS;
+}
+
+static void session_bind_ops(struct sfs_session *se)
+{
+	for (unsigned i = 0; i < SFS_OP_COUNT; i++) {
+		const struct sfs_op *op = sfs_op_get(i);
+
+		se->fn[i] = op_enosys;
+		if (op && op->slot != 0xffff) {
+			sfs_op_fn fn;
+
+			memcpy(&fn, (const char *)se->fs + op->slot, sizeof(fn));
+			if (fn)
+				se->fn[i] = fn;
+		}
+	}
+	se->fn[FUSE_INIT] = sfs_session_op_init;
+	se->fn[FUSE_DESTROY] = sfs_session_op_destroy;
+	se->fn[FUSE_FORGET] = sfs_session_op_forget;
+	se->fn[FUSE_BATCH_FORGET] = sfs_session_op_batch_forget;
+	se->fn[FUSE_INTERRUPT] = sfs_session_op_interrupt;
+}
+
+static void session_free(struct sfs_session *se)
+{
+	sfs_fds_destroy(se);
+	sfs_locks_destroy(se);
+	sfs_handles_destroy(se);
+	sfs_nodes_destroy(se);
+	free(se);
+}
+
+int sfs_session_create(const struct sfs_session_opts *o, struct sfs_session **out)
+{
+	struct sfs_session *se = NULL;
+
+	if (o->lane_count > LANES_MAX || o->reactor_count > REACTORS_MAX || o->limits.inodes < 2 ||
+	    !o->limits.handles || !o->limits.fds)
+		return -EINVAL;
+	if (posix_memalign((void **)&se, SFS_CACHE_LINE, sizeof(*se)))
+		return -ENOMEM;
+	memset(se, 0, sizeof(*se));
+	se->fs = o->fs;
+	se->fs_ctx = o->fs_ctx;
+	se->limits = o->limits;
+	se->policy = o->block_policy;
+	se->slow_ticks = SLOW_CALL_US * sfs_ticks_per_us();
+	se->driver_flags = o->init_flags;
+	se->max_readahead = o->max_readahead;
+	se->lane_count = o->lane_count;
+	se->reactor_count = o->reactor_count;
+	for (unsigned i = 0; i < o->reactor_count; i++)
+		se->reactors[i] = o->reactors[i];
+	se->workers = o->workers;
+	session_bind_ops(se);
+	if (sfs_nodes_create(se) || sfs_handles_create(se) || sfs_fds_create(se) || sfs_locks_create(se)) {
+		session_free(se);
+		return -ENOMEM;
+	}
+	*out = se;
+	return 0;
+}
+
+void sfs_session_destroy(struct sfs_session *se)
+{
+	if (!se)
+		return;
+	sfs_session_end(se);
+	/* A close that hangs uses the tables: they stay with it. */
+	if (sfs_fds_drain(se, DRAIN_NS))
+		session_free(se);
+}
+
+int sfs_session_begin(struct sfs_session *se)
+{
+	return se->fs->session_begin(se->fs_ctx, se);
+}
+
+static void session_empty(struct sfs_session *se, bool root_too)
+{
+	sfs_locks_reset(se);
+	sfs_handles_reset(se);
+	sfs_nodes_reset(se, root_too);
+	se->inited = false;
+}
+
+void sfs_session_end(struct sfs_session *se)
+{
+	if (se->fs->session_end)
+		se->fs->session_end(se->fs_ctx, se);
+	atomic_store(&se->barrier, NULL);
+	session_empty(se, true);
+	se->init_flags = 0;
+}
+
+void sfs_session_lane_join(struct sfs_session *se, unsigned idx)
+{
+	atomic_store(&se->lane_ack[idx], 0);
+	atomic_store(&se->lane_running[idx], true);
+}
+
+void sfs_session_lane_leave(struct sfs_session *se, unsigned idx)
+{
+	atomic_store(&se->lane_running[idx], false);
+	/* A barrier may have waited for this lane alone. */
+	for (unsigned i = 0; i < se->reactor_count; i++)
+		sfs_reactor_wake(se->reactors[i]);
+}
+
+/* --- the session's own operations --- */
+
+static int64_t reset_call(struct sfs_req *req)
+{
+	session_empty(req->session, false);
+	return 0;
+}
+
+/* Empties the tables inside a barrier; descriptors are closed, so on a worker where there is one. */
+static int session_reset(struct sfs_req *req, uint16_t step)
+{
+	if (req->lane->workers)
+		return sfs_req_call(req, step, reset_call);
+	reset_call(req);
+	req->step = step;
+	return SFS_AGAIN;
+}
+
+static int init_negotiate(struct sfs_req *req)
+{
+	struct sfs_session *se = req->session;
+	const struct fuse_init_in *in = &req->arg.init;
+	struct fuse_init_out *out = &req->out.init;
+	uint64_t offered = in->flags, flags;
+
+	out->major = FUSE_KERNEL_VERSION;
+	out->minor = SFS_FUSE_MINOR;
+	req->out_bytes = sizeof(*out);
+	if (in->major > FUSE_KERNEL_VERSION)
+		return SFS_DONE; /* the guest comes again with our major version */
+	if (in->major < FUSE_KERNEL_VERSION || in->minor < SFS_FUSE_MINOR_MIN) {
+		SFS_ERROR("guest speaks FUSE %u.%u; 7.%u is the oldest supported", in->major, in->minor,
+			  SFS_FUSE_MINOR_MIN);
+		return -EPROTO;
+	}
+	if (offered & FUSE_INIT_EXT)
+		offered |= (uint64_t)in->flags2 << 32;
+	flags = offered & (PROTO_FLAGS | se->driver_flags);
+	if (flags & FUSE_HANDLE_KILLPRIV_V2) /* the older form of the same is for guests that know no other */
+		flags &= ~(uint64_t)FUSE_HANDLE_KILLPRIV;
+	se->minor = SFS_MIN(in->minor, (uint32_t)SFS_FUSE_MINOR);
+	se->init_flags = flags;
+	se->inited = true;
+	out->max_readahead =
+	    se->max_readahead ? SFS_MIN(se->max_readahead, in->max_readahead) : in->max_readahead;
+	out->flags = (uint32_t)flags;
+	out->flags2 = (uint32_t)(flags >> 32);
+	out->max_background = UINT16_MAX;
+	out->congestion_threshold = UINT16_MAX / 4 * 3;
+	out->max_write = flags & FUSE_MAX_PAGES ? SFS_FUSE_MAX_WRITE : 32 * SFS_FUSE_PAGE;
+	out->max_pages = flags & FUSE_MAX_PAGES ? SFS_FUSE_MAX_PAGES : 0;
+	out->time_gran = 1;
+	SFS_DEBUG("INIT: guest 7.%u flags 0x%llx, agreed 0x%llx", in->minor, (unsigned long long)offered,
+		  (unsigned long long)flags);
+	return SFS_DONE;
+}
+
+int sfs_session_op_init(struct sfs_req *req)
+{
+	switch (req->step) {
+	case 0:
+		return sfs_req_barrier(req, 1);
+	case 1:
+		/* A guest that boots again leaves nothing behind. For the first one there is nothing to close: it is let in
+		 * even where the workers still hang in what its predecessor left. */
+		if (req->session->inited)
+			return session_reset(req, 2);
+		return init_negotiate(req);
+	default:
+		return init_negotiate(req);
+	}
+}
+
+int sfs_session_op_destroy(struct sfs_req *req)
+{
+	switch (req->step) {
+	case 0:
+		return sfs_req_barrier(req, 1);
+	case 1:
+		return session_reset(req, 2);
+	default:
+		return SFS_DONE;
+	}
+}
+
+int sfs_session_op_forget(struct sfs_req *req)
+{
+	sfs_node_forget(req->session, req->in.nodeid, req->arg.forget.nlookup);
+	return SFS_DONE;
+}
+
+int sfs_session_op_batch_forget(struct sfs_req *req)
+{
+	uint32_t count = req->arg.batch_forget.count;
+	struct fuse_forget_one one;
+
+	if (count > req->extra_bytes / sizeof(one))
+		count = req->extra_bytes / sizeof(one);
+	for (uint32_t i = 0; i < count; i++) {
+		memcpy(&one, req->extra + i * sizeof(one), sizeof(one));
+		sfs_node_forget(req->session, one.nodeid, one.nlookup);
+	}
+	return SFS_DONE;
+}
+
+int sfs_session_op_interrupt(struct sfs_req *req)
+{
+	/* Nothing is broken off: every request ends by itself, and its guest keeps the pages until then. */
+	return SFS_DONE;
+}
+
+/* --- where blocking calls run --- */
+
+/*
+ * Whether a long call was the filesystem's doing. A thread that was preempted, by whoever shares its CPU, was slow for no
+ * fault of the share: it has involuntary context switches and no voluntary ones but its sleeps.
+ */
+static bool call_blocked(void)
+{
+	static __thread uint64_t voluntary, involuntary;
+	struct rusage ru;
+	uint64_t v, i;
+	bool blocked;
+
+	if (getrusage(RUSAGE_THREAD, &ru) < 0)
+		return true;
+	v = (uint64_t)ru.ru_nvcsw - sfs_reactor_thread_sleeps();
+	i = (uint64_t)ru.ru_nivcsw;
+	/* A sleep that ended at once is no switch, so the difference may fall. */
+	blocked = (int64_t)(v - voluntary) > 0 || i == involuntary;
+	voluntary = v;
+	involuntary = i;
+	return blocked;
+}
+
+void sfs_session_call_slow(struct sfs_session *se)
+{
+	uint64_t now = sfs_now_ns(), spell, last_end;
+
+	if (!call_blocked())
+		return;
+	/* A spell soon after another is twice as long. */
+	spell = atomic_load_explicit(&se->slow_for_ns, memory_order_relaxed);
+	last_end = atomic_load_explicit(&se->slow_until_ns, memory_order_relaxed);
+	if (now > last_end + SLOW_MEMORY)
+		spell = 0;
+	spell = spell * 2 < SLOW_SPELL_MIN ? SLOW_SPELL_MIN : SFS_MIN(spell * 2, SLOW_SPELL_MAX);
+	atomic_store_explicit(&se->slow_for_ns, spell, memory_order_relaxed);
+	atomic_store_explicit(&se->slow_until_ns, now + spell, memory_order_relaxed);
+}
+
+/* --- what drivers ask --- */
+
+void *sfs_session_fs(const struct sfs_session *se)
+{
+	return se->fs_ctx;
+}
+
+uint64_t sfs_session_init_flags(const struct sfs_session *se)
+{
+	return se->init_flags;
+}
+
+uint32_t sfs_session_minor(const struct sfs_session *se)
+{
+	return se->minor;
+}
+
+uint64_t sfs_session_epoch(const struct sfs_session *se)
+{
+	return atomic_load(&se->epoch);
+}
+
+void sfs_session_wake(struct sfs_session *se)
+{
+	/* The epoch first, then who waits; a waiter enters itself first and looks at the epoch after. */
+	atomic_fetch_add(&se->epoch, 1);
+	if (!atomic_load(&se->waiters))
+		return;
+	for (unsigned i = 0; i < se->reactor_count; i++)
+		sfs_reactor_wake(se->reactors[i]);
+}
+
+void sfs_session_limit_hit(struct sfs_session *se)
+{
+	atomic_fetch_add_explicit(&se->limit_hits, 1, memory_order_relaxed);
+}
+
+void sfs_session_copied(struct sfs_session *se, uint64_t bytes)
+{
+	atomic_fetch_add_explicit(&se->bytes_copied, bytes, memory_order_relaxed);
+}
+
+void sfs_session_figures(const struct sfs_session *se, struct sfs_session_figures *fig)
+{
+	fig->inodes = atomic_load(&se->inode_count);
+	fig->handles = atomic_load(&se->handle_count);
+	fig->fds = atomic_load(&se->fd_count);
+	fig->limit_hits = atomic_load(&se->limit_hits);
+	fig->bytes_copied = atomic_load(&se->bytes_copied);
+}
+
+/* --- listings --- */
+
+void sfs_dirbuf_init(struct sfs_dirbuf *d, struct sfs_req *req, uint32_t bytes)
+{
+	uint64_t room = sfs_req_reply_room(req);
+
+	d->buf = sfs_req_buf(req);
+	d->bytes = (uint32_t)SFS_MIN(SFS_MIN((uint64_t)bytes, room), (uint64_t)SFS_BUF_BYTES);
+	d->used = 0;
+}
+
+static uint32_t dirent_bytes(uint32_t name_bytes, bool plus)
+{
+	uint32_t fixed = plus ? FUSE_NAME_OFFSET_DIRENTPLUS : FUSE_NAME_OFFSET;
+
+	return FUSE_DIRENT_ALIGN(fixed + name_bytes);
+}
+
+bool sfs_dirbuf_fits(const struct sfs_dirbuf *d, uint32_t name_bytes, bool plus)
+{
+	return dirent_bytes(name_bytes, plus) <= d->bytes - d->used;
+}
+
+bool sfs_dirbuf_add(struct sfs_dirbuf *d, const char *name, uint32_t name_bytes, uint64_t ino, uint64_t off,
+		    uint32_t type, const struct fuse_entry_out *entry)
+{
+	struct fuse_dirent head = {.ino = ino, .off = off, .namelen = name_bytes, .type = type};
+	uint32_t bytes = dirent_bytes(name_bytes, entry);
+	char *at = d->buf + d->used;
+
+	if (!sfs_dirbuf_fits(d, name_bytes, entry))
+		return false;
+	if (entry) {
+		memcpy(at, entry, sizeof(*entry));
+		at += sizeof(*entry);
+	}
+	memcpy(at, &head, FUSE_NAME_OFFSET);
+	memcpy(at + FUSE_NAME_OFFSET, name, name_bytes);
+	at += FUSE_NAME_OFFSET + name_bytes;
+	d->used += bytes;
+	memset(at, 0, (size_t)(d->buf + d->used - at)); /* padding: nothing of an earlier listing leaks */
+	return true;
+}

@@ -1,0 +1,189 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Inside of a session; lib/fuse only.
+ */
+#ifndef SESSION_PRIV_H
+#define SESSION_PRIV_H
+
+#include "sfs_lane.h"
+#include "sfs_session.h"
+
+#define LANES_MAX    65
+#define BUCKET_LOCKS 4096
+#define REACTORS_MAX 64
+#define NO_IDX       0xffffffffu
+
+/** Free records as a stack without a lock: the head carries a counter against reuse between load and exchange. */
+struct free_stack {
+	_Atomic uint64_t head; /* counter << 32 | (index + 1); 0 in the low half: empty */
+};
+
+/** Lock owners (lock.c): records as in a table, found by node and owner. */
+struct lock_table {
+	atomic_flag lock; /* of all but count */
+	struct sfs_lock_owner *owners;
+	uint32_t *buckets; /* index + 1 of the first owner */
+	uint32_t cap, high, free, bucket_mask;
+	uint64_t seed;
+	_Atomic uint32_t count;
+};
+
+/* Node records that go back to the kernel together (trim.c). */
+#define SFS_NODE_CHUNK 128u
+
+struct node_trim {
+	_Atomic uint64_t *released; /* a bit for each chunk */
+	size_t released_bytes;
+	_Atomic uint32_t released_count;
+	_Atomic uint32_t gen_base; /* generation of records that come back */
+	_Atomic uint32_t live;     /* nodes that the guest knew at most since the last time */
+	atomic_bool busy;
+	struct sfs_call call;
+};
+
+struct sfs_session {
+	const struct sfs_fs_ops *fs;
+	void *fs_ctx;
+	sfs_op_fn fn[SFS_OP_COUNT]; /* by opcode; never NULL */
+
+	/* Negotiated. Written inside a barrier. */
+	bool inited;
+	uint32_t minor;
+	uint64_t init_flags;
+	uint64_t driver_flags;
+	uint32_t max_readahead;
+
+	/* Where blocking calls run. */
+	enum sfs_block_policy policy;
+	_Atomic uint64_t slow_until_ns; /* AUTO: workers until then */
+	_Atomic uint64_t slow_for_ns;   /* how long the last spell was */
+	uint64_t slow_ticks;            /* what a call may take */
+
+	/* Waiters and barriers. */
+	SFS_ALIGNED _Atomic uint64_t epoch;
+	_Atomic unsigned waiters;
+	_Atomic uint32_t lock_waiters; /* requests of sfs_req_wait_lock() */
+	_Atomic(struct sfs_req *) barrier;
+	_Atomic uint32_t barrier_seq;
+	atomic_bool lane_running[LANES_MAX];
+	_Atomic uint32_t lane_ack[LANES_MAX];
+	unsigned lane_count;
+	struct sfs_reactor *reactors[REACTORS_MAX];
+	unsigned reactor_count;
+	struct sfs_workers_client *workers;
+
+	/* Tables. */
+	struct sfs_session_limits limits;
+	struct sfs_node *nodes;
+	struct sfs_handle *handles;
+	struct sfs_fdent *fds;
+	_Atomic uint32_t *buckets; /* index + 1 of the first node */
+	uint32_t bucket_mask;
+	uint32_t fd_cap;
+	atomic_flag bucket_locks[BUCKET_LOCKS];
+	SFS_ALIGNED struct free_stack node_free;
+	struct free_stack handle_free, fd_free;
+	_Atomic uint32_t node_high, handle_high, fd_high; /* records ever used */
+	_Atomic uint32_t node_zero;                       /* live nodes of count zero */
+	_Atomic uint32_t node_hand, fd_hand;              /* clock hands */
+	struct lock_table locks;
+	struct node_trim trim;
+	_Atomic uint32_t node_fds; /* cached descriptors that may be evicted */
+
+	/* Descriptors that wait to be closed by a worker. */
+	_Atomic uint32_t close_head; /* index + 1, linked by next_free */
+	atomic_bool close_busy;
+	_Atomic uint32_t close_count; /* descriptors that wait */
+	_Atomic uint32_t close_calls; /* calls handed over and not yet done with the session */
+	struct sfs_call close_call;
+
+	SFS_ALIGNED _Atomic uint64_t inode_count, handle_count, fd_count, limit_hits, bytes_copied;
+};
+
+/** True on a thread that runs a worker call: it may close and block. */
+extern __thread bool sfs_on_worker;
+
+/* table.c */
+void free_stack_push(struct free_stack *s, uint32_t idx, uint32_t *next);
+uint32_t free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);
+/** Takes all: index + 1 of the first, linked by their next; 0: none. */
+uint32_t free_stack_take(struct free_stack *s);
+int sfs_fds_create(struct sfs_session *se);
+void sfs_fds_destroy(struct sfs_session *se);
+int sfs_handles_create(struct sfs_session *se);
+void sfs_handles_destroy(struct sfs_session *se);
+void sfs_handles_reset(struct sfs_session *se);
+void sfs_fd_unpin(struct sfs_session *se, struct sfs_fdent *ent);
+void sfs_handle_unpin(struct sfs_session *se, struct sfs_handle *h);
+/** Pins @ent unless it is unlinked. */
+bool sfs_fd_trypin(struct sfs_fdent *ent);
+void sfs_req_pin_fd(struct sfs_req *req, struct sfs_fdent *ent);
+/** Blocks until nothing waits to be closed any more: true; or @timeout_ns is over: false. */
+bool sfs_fds_drain(struct sfs_session *se, uint64_t timeout_ns);
+/** One more pin unless the record is unlinked or free. */
+bool sfs_pins_tryget(_Atomic uint32_t *pins);
+/** A record of a table that was never used; NO_IDX: there is none left. */
+uint32_t sfs_high_take(_Atomic uint32_t *high, uint32_t cap);
+/** Zeroed address space for a table; NULL: not to be had. */
+void *sfs_table_map(size_t bytes);
+
+/* lock.c */
+int sfs_locks_create(struct sfs_session *se);
+void sfs_locks_destroy(struct sfs_session *se);
+/** Forgets all owners; before the handles are reset. */
+void sfs_locks_reset(struct sfs_session *se);
+
+/** Forgets the owners that came through @h, whose last pin has gone. */
+void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h);
+
+/* node.c */
+int sfs_nodes_create(struct sfs_session *se);
+void sfs_nodes_destroy(struct sfs_session *se);
+/** Forgets all nodes but the root; those pinned by hung requests go when these end. */
+void sfs_nodes_reset(struct sfs_session *se, bool root_too);
+void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node);
+/** Looks at @steps records for nodes of count zero, and frees them. */
+void sfs_nodes_sweep(struct sfs_session *se, unsigned steps);
+void sfs_bucket_lock(struct sfs_session *se, uint32_t b);
+void sfs_bucket_unlock(struct sfs_session *se, uint32_t b);
+
+/* trim.c */
+int sfs_nodes_trim_create(struct sfs_session *se);
+void sfs_nodes_trim_destroy(struct sfs_session *se);
+/** The guest has forgotten a node: has a worker give memory back where that is due. */
+void sfs_nodes_trim(struct sfs_session *se);
+/** A node was made. */
+void sfs_nodes_grew(struct sfs_session *se);
+/** Whether the record's memory is given back: not to be touched. */
+bool sfs_node_released(const struct sfs_session *se, uint32_t idx);
+/** A record of a chunk that was given back, the others of it on the free stack; NO_IDX: there is none. */
+uint32_t sfs_node_unrelease(struct sfs_session *se);
+
+/* req.c */
+void sfs_req_end(struct sfs_req *req, int rc);
+
+/* parse.c: fills the request from its chain. 0: run it; 1: give the chain back with length 0; -errno: answer with it. */
+int sfs_req_parse(struct sfs_req *req);
+
+/* session.c: the session's own operations */
+int sfs_session_op_init(struct sfs_req *req);
+int sfs_session_op_destroy(struct sfs_req *req);
+int sfs_session_op_forget(struct sfs_req *req);
+int sfs_session_op_batch_forget(struct sfs_req *req);
+int sfs_session_op_interrupt(struct sfs_req *req);
+/** A blocking call ran on the reactor for @ticks: a slow one sends the share's calls to workers for a while. */
+void sfs_session_call_slow(struct sfs_session *se);
+
+static inline void sfs_session_call_cost(struct sfs_session *se, uint64_t ticks)
+{
+	if (SFS_UNLIKELY(ticks > se->slow_ticks))
+		sfs_session_call_slow(se);
+}
+
+/** Whether workers run the share's calls now (policy AUTO). @now_ns: of this turn. */
+static inline bool sfs_session_is_slow(const struct sfs_session *se, uint64_t now_ns)
+{
+	return now_ns < atomic_load_explicit(&se->slow_until_ns, memory_order_relaxed);
+}
+
+#endif

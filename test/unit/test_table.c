@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What a guest can name: who keeps what alive, and for how long. */
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fuse_rig.h"
+
+static struct sfs_session *se;
+
+/* A request as far as the tables know one. */
+static struct sfs_req *req_new(void)
+{
+	struct sfs_req *req = calloc(1, sizeof(*req));
+
+	assert_non_null(req);
+	req->session = se;
+	return req;
+}
+
+static void req_end(struct sfs_req *req)
+{
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	free(req);
+}
+
+static void begin(uint32_t inodes, uint32_t handles, uint32_t fds, uint32_t node_fds)
+{
+	rig_start(&(struct rig_opts){
+	    .limits = {.inodes = inodes, .handles = handles, .fds = fds, .node_fds = node_fds}});
+	se = rig.se;
+}
+
+static int setup(void **state)
+{
+	begin(64, 8, 16, 4);
+	return 0;
+}
+
+static int setup_tiny(void **state)
+{
+	begin(4, 2, 3, 2);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	rig_stop();
+	return 0;
+}
+
+static int some_fd(void)
+{
+	int fd = open("/", O_PATH | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static struct sfs_session_figures figures(void)
+{
+	struct sfs_session_figures f;
+
+	sfs_session_figures(se, &f);
+	return f;
+}
+
+static struct sfs_node_key key_of(uint64_t ino, bool handle)
+{
+	struct sfs_node_key key = {.dev = 1, .ino = ino, .btime_ns = ino * 3};
+
+	if (handle) {
+		key.handle_bytes = 8;
+		memcpy(key.handle, &ino, 8);
+	}
+	return key;
+}
+
+/* One lookup as a driver does it; the id. */
+static uint64_t lookup(uint64_t ino, bool handle, int fd)
+{
+	struct sfs_req *req = req_new();
+	const struct sfs_node_key key = key_of(ino, handle);
+	struct sfs_node *node;
+	uint64_t id = 0;
+	bool created;
+
+	node = sfs_node_get(req, &key, S_IFREG, fd, 1, &created);
+	if (node)
+		id = sfs_node_id(se, node);
+	req_end(req);
+	return id;
+}
+
+static bool known(uint64_t id)
+{
+	struct sfs_req *req = req_new();
+	bool yes = sfs_node_pin(req, id);
+
+	req_end(req);
+	return yes;
+}
+
+/* --- handles --- */
+
+static uint64_t handle(uint64_t node, int fd)
+{
+	struct sfs_req *req = req_new();
+	uint64_t fh = 0;
+
+	assert_non_null(sfs_handle_open(req, node, fd, O_RDWR, 0, &fh));
+	req_end(req);
+	return fh;
+}
+
+static int release(uint64_t node, uint64_t fh)
+{
+	struct sfs_req *req = req_new();
+	int rc = sfs_handle_release(req, node, fh);
+
+	req_end(req);
+	return rc;
+}
+
+static void test_release_while_pinned(void **state)
+{
+	struct sfs_req *read = req_new(), *late = req_new();
+	int fd = some_fd(), other;
+	uint64_t fh = handle(5, fd);
+	struct sfs_fdent *ent;
+
+	assert_non_null(sfs_handle_pin(read, 5, fh, &ent));
+	assert_int_equal(ent->fd, fd);
+	assert_int_equal(release(5, fh), 0);
+	assert_null(sfs_handle_pin(late, 5, fh, NULL)); /* gone for those who come now */
+	assert_int_equal(release(5, fh), -EBADF);
+	assert_true(is_open(fd)); /* there for who has it */
+	other = some_fd();        /* another device's: never the same number */
+	assert_int_not_equal(other, fd);
+	assert_int_equal(ent->fd, fd);
+	assert_int_equal(rig.freed, 0);
+	req_end(late);
+	req_end(read);
+	assert_false(is_open(fd));
+	assert_int_equal(rig.freed, 1);
+	assert_int_equal(figures().handles, 0);
+	assert_int_equal(figures().fds, 0);
+	close(other);
+}
+
+static void test_handle_id_is_stale_after_reuse(void **state)
+{
+	uint64_t old = handle(5, some_fd()), fresh;
+	struct sfs_req *req = req_new();
+
+	for (unsigned i = 0; i < 5; i++) {
+		assert_int_equal(release(5, old), 0);
+		fresh = handle(5, some_fd());
+		assert_int_equal((uint32_t)fresh, (uint32_t)old); /* the same record */
+		assert_int_not_equal(fresh, old);
+		assert_null(sfs_handle_pin(req, 5, old, NULL));
+		assert_int_equal(release(5, old), -EBADF);
+		old = fresh;
+	}
+	assert_int_equal(release(5, old), 0);
+	req_end(req);
+}
+
+static void test_handle_of_another_node(void **state)
+{
+	uint64_t fh = handle(5, some_fd());
+	struct sfs_req *req = req_new();
+
+	assert_null(sfs_handle_pin(req, 6, fh, NULL));
+	assert_int_equal(release(6, fh), -EBADF);
+	assert_non_null(sfs_handle_pin(req, 5, fh, NULL));
+	req_end(req);
+	assert_int_equal(release(5, fh), 0);
+}
+
+static void test_hostile_handles(void **state)
+{
+	static const uint64_t never[] = {1,          2,          7,          8,          9,    0xffff,
+					 UINT32_MAX, 1ull << 32, 1ull << 63, UINT64_MAX, ~7ull};
+	struct sfs_req *req = req_new();
+	struct sfs_fdent *ent;
+
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(never); i++) {
+		assert_null(sfs_handle_pin(req, 0, never[i], &ent));
+		assert_int_equal(sfs_handle_release(req, 0, never[i]), -EBADF);
+	}
+	assert_null(sfs_handle_pin(req, 0, 0, &ent)); /* not even the first one, before it is there */
+	uint64_t fh = handle(0, -1);
+
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(never); i++)
+		assert_null(sfs_handle_pin(req, 0, never[i], &ent));
+	assert_non_null(sfs_handle_pin(req, 0, fh, &ent));
+	assert_null(ent);
+	req_end(req);
+	assert_int_equal(release(0, fh), 0);
+	assert_null(
+	    sfs_handle_pin((req = req_new()), 0, fh, &ent)); /* free, though nobody has used it since */
+	req_end(req);
+}
+
+static void test_handle_table_full(void **state)
+{
+	uint64_t fh[2] = {handle(5, -1), handle(5, -1)}, none;
+	struct sfs_req *req = req_new();
+	int fd = some_fd();
+
+	assert_null(sfs_handle_open(req, 5, fd, 0, 0, &none));
+	assert_true(is_open(fd)); /* still the caller's */
+	assert_int_equal(figures().limit_hits, 1);
+	assert_int_equal(release(5, fh[0]), 0);
+	assert_non_null(sfs_handle_open(req, 5, fd, 0, 0, &fh[0]));
+	req_end(req);
+	assert_int_equal(release(5, fh[0]), 0);
+	assert_false(is_open(fd));
+	assert_int_equal(release(5, fh[1]), 0);
+}
+
+static void test_fd_table_full(void **state)
+{
+	struct sfs_req *req = req_new();
+	struct sfs_fdent *ents[5];
+	uint64_t none;
+	int fd = some_fd();
+
+	for (unsigned i = 0; i < 5; i++) { /* limits.fds and node_fds */
+		ents[i] = sfs_fd_insert(se, NULL, some_fd());
+		assert_non_null(ents[i]);
+	}
+	for (unsigned i = 0; i < 10; i++)
+		assert_null(sfs_handle_open(req, 5, fd, 0, 0, &none));
+	assert_true(is_open(fd));
+	sfs_fd_unlink(se, ents[0]);
+	assert_non_null(sfs_handle_open(req, 5, fd, 0, 0, &none)); /* no record was lost by the failures */
+	req_end(req);
+	assert_int_equal(release(5, none), 0);
+	for (unsigned i = 1; i < 5; i++)
+		sfs_fd_unlink(se, ents[i]);
+	assert_int_equal(figures().fds, 0);
+}
+
+static void test_directory_position_has_one_user(void **state)
+{
+	struct sfs_req *req = req_new();
+	struct sfs_handle *h;
+	uint64_t fh, epoch;
+
+	h = sfs_handle_open(req, 5, -1, 0, SFS_HANDLE_DIR, &fh);
+	assert_true(sfs_handle_trylock(h));
+	epoch = sfs_session_epoch(se);
+	assert_false(sfs_handle_trylock(h));
+	sfs_handle_unlock(se, h);
+	assert_int_not_equal(sfs_session_epoch(se), epoch); /* whoever waits looks again */
+	assert_true(sfs_handle_trylock(h));
+	sfs_handle_unlock(se, h);
+	req_end(req);
+	assert_int_equal(release(5, fh), 0);
+}
+
+/* --- nodes --- */
+
+static void test_forget_while_pinned(void **state)
+{
+	struct sfs_req *open_req = req_new();
+	int fd = some_fd();
+	uint64_t id = lookup(10, false, fd);
+	struct sfs_node *node = sfs_node_pin(open_req, id);
+	struct sfs_fdent *ent = sfs_node_fd(open_req, node);
+
+	assert_non_null(node);
+	assert_int_equal(ent->fd, fd);
+	sfs_node_gone(node); /* its last name was removed */
+	sfs_node_forget(se, id, 1);
+	assert_false(known(id));
+	for (uint64_t ino = 100; ino < 200; ino++) { /* whoever needs records now gets others */
+		uint64_t other = lookup(ino, true, -1);
+
+		assert_int_not_equal((uint32_t)other, (uint32_t)id);
+		sfs_node_forget(se, other, 1);
+	}
+	assert_true(is_open(fd));
+	assert_int_equal(node->key.ino, 10);
+	req_end(open_req);
+	assert_false(is_open(fd));
+}
+
+static void test_gone_node_goes_with_its_last_lookup(void **state)
+{
+	struct sfs_req *req = req_new();
+	uint64_t id = lookup(10, false, some_fd());
+	uint64_t before = figures().inodes;
+
+	sfs_node_gone(sfs_node_pin(req, id));
+	req_end(req);
+	assert_true(known(id));
+	sfs_node_forget(se, id, 1);
+	assert_int_equal(figures().inodes, before - 1);
+	assert_int_equal(figures().fds, 0);
+	assert_int_equal(rig.evicted, 1);
+}
+
+static void test_counts_clamp_and_saturate(void **state)
+{
+	uint64_t id = lookup(10, true, -1);
+	struct sfs_req *req = req_new();
+	const struct sfs_node_key key = key_of(10, true);
+
+	assert_int_equal(lookup(10, true, -1), id);
+	sfs_node_forget(se, id, 1);
+	assert_true(known(id));
+	sfs_node_forget(se, id, 0);
+	assert_true(known(id));
+	sfs_node_forget(se, id, UINT64_MAX); /* more than it has */
+	assert_false(known(id));
+	sfs_node_forget(se, id, 5);
+	assert_int_equal(lookup(10, true, -1), id);
+	sfs_node_forget(se, id, 1);
+	assert_false(known(id)); /* clamped to zero, not below */
+
+	assert_non_null(sfs_node_find(req, &key, UINT64_MAX));
+	assert_non_null(sfs_node_find(req, &key, 2));
+	sfs_node_forget(se, id, 3); /* a count that was lost is never trusted again */
+	sfs_node_forget(se, id, UINT64_MAX - 1);
+	assert_true(known(id));
+	req_end(req);
+}
+
+static void test_node_id_is_stale_after_reuse(void **state)
+{
+	uint64_t old = lookup(10, true, -1), fresh;
+
+	for (uint64_t ino = 20; ino < 30; ino++) {
+		uint64_t keep = lookup(1000, true, -1); /* the table is full */
+
+		assert_int_not_equal(keep, 0);
+		sfs_node_forget(se, old, 1);
+		fresh = lookup(ino, true, -1);
+		assert_int_equal((uint32_t)fresh, (uint32_t)old);
+		assert_int_not_equal(fresh, old);
+		assert_false(known(old));
+		sfs_node_forget(se, old, 1); /* nobody's count */
+		assert_true(known(fresh));
+		old = fresh;
+	}
+}
+
+static void test_hostile_nodeids(void **state)
+{
+	static const uint64_t never[] = {0,          2,
+					 3,          63,
+					 64,         65,
+					 1ull << 31, UINT32_MAX,
+					 1ull << 32, (1ull << 32) + 1,
+					 1ull << 63, UINT64_MAX,
+					 ~63ull,     (7ull << 32) + 2};
+
+	assert_true(known(SFS_ROOT_ID));
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(never); i++) {
+		assert_false(known(never[i]));
+		sfs_node_forget(se, never[i], 1);
+		sfs_node_forget(se, never[i], UINT64_MAX);
+	}
+	for (unsigned i = 0; i < 3; i++)
+		sfs_node_forget(se, SFS_ROOT_ID, UINT64_MAX);
+	assert_true(known(SFS_ROOT_ID));
+	assert_int_equal(lookup(10, true, -1), 2);
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(never); i++)
+		assert_int_equal(known(never[i]), never[i] == 2);
+}
+
+static void test_forgotten_node_is_found_again(void **state)
+{
+	struct sfs_req *req = req_new();
+	const struct sfs_node_key key = key_of(10, true);
+	uint64_t id = lookup(10, true, -1);
+	struct sfs_node *node;
+	bool created;
+
+	sfs_node_forget(se, id, 1);
+	node = sfs_node_get(req, &key, S_IFREG, -1, 1, &created);
+	assert_false(created);
+	assert_int_equal(sfs_node_id(se, node), id);
+	assert_true(known(id));
+	req_end(req);
+}
+
+/* A reused inode number is another object: by birth time or by handle. */
+static void test_same_number_other_object(void **state)
+{
+	uint64_t a = lookup(10, true, -1), b, c;
+	struct sfs_node_key key = key_of(10, true);
+	struct sfs_req *req = req_new();
+	bool created;
+
+	key.btime_ns++;
+	b = sfs_node_id(se, sfs_node_get(req, &key, S_IFREG, -1, 1, &created));
+	assert_true(created);
+	key = key_of(10, true);
+	key.handle[0]++;
+	c = sfs_node_id(se, sfs_node_get(req, &key, S_IFREG, -1, 1, &created));
+	assert_true(created);
+	assert_true(a != b && b != c && a != c);
+	key = key_of(10, false); /* no handle known: the numbers decide */
+	key.btime_ns++;
+	assert_int_equal(sfs_node_id(se, sfs_node_get(req, &key, S_IFREG, -1, 1, &created)), b);
+	req_end(req);
+}
+
+static void test_node_table_full(void **state)
+{
+	uint64_t id[2] = {lookup(10, true, -1), lookup(11, true, -1)};
+	int fd = some_fd();
+
+	assert_int_equal(lookup(12, true, fd), 0);
+	assert_true(is_open(fd));
+	assert_int_equal(figures().limit_hits, 1);
+	assert_int_equal(lookup(11, true, -1), id[1]); /* known ones need no record */
+	sfs_node_forget(se, id[0], 1);
+	assert_int_not_equal(lookup(12, true, fd), 0);
+	assert_int_equal(rig.evicted, 1);
+	assert_true(known(id[1]));
+	assert_int_equal(figures().inodes, 3);
+}
+
+static void test_pinned_node_is_not_evicted(void **state)
+{
+	uint64_t a = lookup(10, true, -1), b = lookup(11, true, -1);
+	struct sfs_req *req = req_new();
+	struct sfs_node *node = sfs_node_pin(req, a);
+
+	sfs_node_forget(se, a, 1);
+	assert_int_equal(lookup(12, true, -1), 0); /* all are counted or pinned */
+	assert_int_equal(node->key.ino, 10);
+	req_end(req);
+	assert_int_not_equal(lookup(12, true, -1), 0);
+	assert_true(known(b));
+}
+
+/* --- descriptors of nodes --- */
+
+static void test_cached_descriptors_are_bounded(void **state)
+{
+	for (uint64_t ino = 10; ino < 50; ino++) {
+		assert_int_not_equal(lookup(ino, true, some_fd()), 0);
+		assert_true(figures().fds <= 4);
+	}
+	assert_int_equal(figures().fds, 4);
+}
+
+static void test_descriptor_in_use_is_not_evicted(void **state)
+{
+	struct sfs_req *req = req_new();
+	int fd = some_fd();
+	uint64_t id = lookup(10, true, fd);
+	struct sfs_node *node = sfs_node_pin(req, id);
+
+	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, some_fd());
+	assert_true(is_open(fd));
+	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	req_end(req);
+}
+
+static void test_nodes_without_handle_keep_theirs(void **state)
+{
+	int fd[5];
+
+	for (unsigned i = 0; i < 5; i++) {
+		fd[i] = some_fd();
+		assert_int_not_equal(lookup(10 + i, false, fd[i]), 0);
+	}
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, some_fd());
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(is_open(fd[i]));
+}
+
+static void test_second_descriptor_is_closed(void **state)
+{
+	int first = some_fd(), second = some_fd();
+
+	lookup(10, true, first);
+	lookup(10, true, second);
+	assert_true(is_open(first));
+	assert_false(is_open(second));
+	assert_int_equal(figures().fds, 1);
+}
+
+static void test_no_room_for_a_nodes_descriptor(void **state)
+{
+	struct sfs_fdent *ents[5];
+	uint64_t id;
+	int fd = some_fd();
+
+	for (unsigned i = 0; i < 5; i++)
+		ents[i] = sfs_fd_insert(se, NULL, some_fd());
+	assert_int_equal(lookup(10, false, fd), 0); /* could never be opened again */
+	assert_true(is_open(fd));
+	id = lookup(11, true, fd); /* has a handle */
+	assert_int_not_equal(id, 0);
+	assert_false(is_open(fd));
+	sfs_fd_unlink(se, ents[0]);
+	fd = some_fd();
+	assert_int_not_equal(lookup(10, false, fd), 0); /* the record that was left found its descriptor */
+	assert_true(is_open(fd));
+	for (unsigned i = 1; i < 5; i++)
+		sfs_fd_unlink(se, ents[i]);
+}
+
+/* --- guests come and go --- */
+
+static void test_all_is_closed_at_the_end(void **state)
+{
+	int fds[6] = {some_fd(), some_fd(), some_fd(), some_fd(), some_fd(), some_fd()};
+	uint64_t fh = handle(5, fds[0]);
+
+	handle(5, fds[1]);
+	lookup(10, true, fds[2]);
+	lookup(11, false, fds[3]);
+	assert_non_null(sfs_fd_insert(se, NULL, fds[4])); /* not even linked: destroy closes it */
+	sfs_session_end(se);
+	for (unsigned i = 0; i < 4; i++)
+		assert_false(is_open(fds[i]));
+	assert_int_equal(figures().inodes, 0);
+	assert_int_equal(figures().handles, 0);
+	assert_int_equal(sfs_session_begin(se), 0);
+	assert_int_equal(release(5, fh), -EBADF);
+	close(fds[5]);
+}
+
+static void test_request_that_hangs_over_the_end(void **state)
+{
+	struct sfs_req *hung = req_new();
+	int fd = some_fd(), node_fd = some_fd();
+	uint64_t fh = handle(5, fd), id = lookup(10, false, node_fd);
+	struct sfs_fdent *ent;
+
+	assert_non_null(sfs_handle_pin(hung, 5, fh, &ent));
+	assert_non_null(sfs_node_fd(hung, sfs_node_pin(hung, id)));
+	sfs_session_end(se);
+	assert_int_equal(sfs_session_begin(se), 0);
+	assert_false(known(id));
+	assert_int_equal(release(5, fh), -EBADF);
+	assert_true(is_open(fd) && is_open(node_fd));
+	assert_int_equal(ent->fd, fd);
+	req_end(hung);
+	assert_false(is_open(fd));
+}
+
+/* The root is everybody's: what an old guest's request holds of it must not be missing to the next guest. */
+static void test_root_pinned_over_the_end(void **state)
+{
+	struct sfs_req *hung[3] = {req_new(), req_new(), req_new()};
+
+	for (unsigned i = 0; i < 3; i++)
+		assert_non_null(sfs_node_pin(hung[i], SFS_ROOT_ID));
+	sfs_session_end(se);
+	assert_false(known(SFS_ROOT_ID));
+	req_end(hung[0]); /* comes back while nobody is there */
+	assert_false(known(SFS_ROOT_ID));
+	assert_int_equal(sfs_session_begin(se), 0);
+	assert_true(known(SFS_ROOT_ID));
+	req_end(hung[1]);
+	req_end(hung[2]);
+	assert_true(known(SFS_ROOT_ID));
+	sfs_session_end(se);
+	assert_int_equal(sfs_session_begin(se), 0);
+	assert_true(known(SFS_ROOT_ID));
+}
+
+#define T(test)      cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define T_TINY(test) cmocka_unit_test_setup_teardown(test, setup_tiny, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_release_while_pinned),
+	    T(test_handle_id_is_stale_after_reuse),
+	    T(test_handle_of_another_node),
+	    T(test_hostile_handles),
+	    T_TINY(test_handle_table_full),
+	    T_TINY(test_fd_table_full),
+	    T(test_directory_position_has_one_user),
+	    T(test_forget_while_pinned),
+	    T(test_gone_node_goes_with_its_last_lookup),
+	    T(test_counts_clamp_and_saturate),
+	    T_TINY(test_node_id_is_stale_after_reuse),
+	    T(test_hostile_nodeids),
+	    T(test_forgotten_node_is_found_again),
+	    T(test_same_number_other_object),
+	    T_TINY(test_node_table_full),
+	    T_TINY(test_pinned_node_is_not_evicted),
+	    T(test_cached_descriptors_are_bounded),
+	    T(test_descriptor_in_use_is_not_evicted),
+	    T(test_nodes_without_handle_keep_theirs),
+	    T(test_second_descriptor_is_closed),
+	    T_TINY(test_no_room_for_a_nodes_descriptor),
+	    T(test_all_is_closed_at_the_end),
+	    T(test_request_that_hangs_over_the_end),
+	    T(test_root_pinned_over_the_end),
+	};
+
+	return cmocka_run_group_tests_name("table", tests, NULL, NULL);
+}
