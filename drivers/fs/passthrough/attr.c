@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Attributes: GETATTR, SETATTR, STATFS, ACCESS.
+ */
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+
+#include "pt.h"
+
+int pt_pin_attr(struct sfs_req *req, bool by_handle, uint64_t fh, bool writes)
+{
+	struct pt_op *op = pt_op(req);
+	int rc = pt_pin_node(req, writes);
+
+	if (rc == 0 && by_handle)
+		rc = pt_pin_handle(req, fh, writes);
+	if (rc == 0 && !op->ent)
+		op->ent = sfs_node_fd(req, op->node);
+	return rc;
+}
+
+/* The reply of GETATTR and SETATTR. */
+static int64_t pt_attr_reply(struct sfs_req *req, int fd)
+{
+	const struct pt_fs *fs = pt_fs(req);
+	struct statx stx;
+	int rc = pt_stat(fd, &stx);
+
+	if (rc < 0)
+		return rc;
+	req->out.attr.attr_valid = fs->attr_timeout.s;
+	req->out.attr.attr_valid_nsec = fs->attr_timeout.ns;
+	pt_attr_fill(&req->out.attr.attr, &stx);
+	req->out_bytes = sizeof(req->out.attr);
+	return 0;
+}
+
+static int64_t pt_getattr_fn(struct sfs_req *req)
+{
+	int fd = pt_op_fd(req);
+
+	return fd < 0 ? fd : pt_attr_reply(req, fd);
+}
+
+int pt_getattr(struct sfs_req *req)
+{
+	int rc;
+
+	if (req->step == PT_END)
+		return pt_end(req);
+	rc = pt_pin_attr(req, req->arg.getattr.getattr_flags & FUSE_GETATTR_FH, req->arg.getattr.fh, false);
+	return rc < 0 ? rc : pt_quick(req, pt_getattr_fn);
+}
+
+/* --- SETATTR --- */
+
+static int64_t pt_set_mode(struct sfs_req *req, int fd)
+{
+	mode_t mode = req->arg.setattr.mode & 07777;
+	char name[PT_NAME_BYTES];
+
+	if (pt_op(req)->handle)
+		return PT_CALL(fchmod(fd, mode));
+	return PT_CALL(fchmodat(pt_fs(req)->proc_fd, pt_fd_name(name, fd), mode, 0));
+}
+
+static int64_t pt_set_owner(struct sfs_req *req, int fd)
+{
+	const struct fuse_setattr_in *in = &req->arg.setattr;
+	uid_t uid = in->valid & FATTR_UID ? in->uid : (uid_t)-1;
+	gid_t gid = in->valid & FATTR_GID ? in->gid : (gid_t)-1;
+
+	return PT_CALL(fchownat(fd, "", uid, gid, AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW));
+}
+
+static int64_t pt_truncate(struct sfs_req *req, int fd)
+{
+	const struct fuse_setattr_in *in = &req->arg.setattr;
+	bool kill = pt_kills(req, in->valid & FATTR_KILL_SUIDGID);
+	int64_t rc = kill ? pt_fsetid_drop() : 0;
+
+	if (rc < 0)
+		return rc;
+	rc = PT_CALL(ftruncate(fd, (off_t)in->size));
+	if (kill)
+		pt_fsetid_restore();
+	return rc;
+}
+
+static int64_t pt_set_size(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int64_t rc;
+	int fd;
+
+	if (op->handle && (op->handle->open_flags & O_ACCMODE) != O_RDONLY)
+		return pt_truncate(req, op->ent->fd);
+	rc = pt_open_check(op->node->mode);
+	if (rc < 0)
+		return rc;
+	fd = pt_node_open(req, op->node, O_WRONLY);
+	if (fd < 0)
+		return fd;
+	rc = pt_truncate(req, fd);
+	close(fd);
+	return rc;
+}
+
+static int64_t pt_set_times(struct sfs_req *req, int fd)
+{
+	const struct fuse_setattr_in *in = &req->arg.setattr;
+	struct timespec times[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_nsec = UTIME_OMIT}};
+	char name[PT_NAME_BYTES];
+
+	if (in->valid & FATTR_ATIME_NOW)
+		times[0].tv_nsec = UTIME_NOW;
+	else if (in->valid & FATTR_ATIME)
+		times[0] = (struct timespec){.tv_sec = (time_t)in->atime, .tv_nsec = in->atimensec};
+	if (in->valid & FATTR_MTIME_NOW)
+		times[1].tv_nsec = UTIME_NOW;
+	else if (in->valid & FATTR_MTIME)
+		times[1] = (struct timespec){.tv_sec = (time_t)in->mtime, .tv_nsec = in->mtimensec};
+	/* UTIME_NOW and UTIME_OMIT are not the guest's to say in the nanoseconds. */
+	if ((in->valid & FATTR_ATIME && in->atimensec >= SFS_NS_PER_S) ||
+	    (in->valid & FATTR_MTIME && in->mtimensec >= SFS_NS_PER_S))
+		return -EINVAL;
+	if (pt_op(req)->handle)
+		return PT_CALL(futimens(fd, times));
+	return PT_CALL(utimensat(pt_fs(req)->proc_fd, pt_fd_name(name, fd), times, 0));
+}
+
+static int64_t pt_setattr_fn(struct sfs_req *req)
+{
+	const uint32_t valid = req->arg.setattr.valid;
+	int64_t rc = 0;
+	int fd = pt_op_fd(req);
+
+	if (fd < 0)
+		return fd;
+	if (valid & FATTR_MODE)
+		rc = pt_set_mode(req, fd);
+	if (rc == 0 && (valid & (FATTR_UID | FATTR_GID)))
+		rc = pt_set_owner(req, fd);
+	if (rc == 0 && (valid & FATTR_SIZE))
+		rc = pt_set_size(req);
+	if (rc == 0 && (valid & (FATTR_ATIME | FATTR_MTIME | FATTR_ATIME_NOW | FATTR_MTIME_NOW)))
+		rc = pt_set_times(req, fd);
+	return rc < 0 ? rc : pt_attr_reply(req, fd);
+}
+
+int pt_setattr(struct sfs_req *req)
+{
+	int rc;
+
+	if (req->step == PT_END)
+		return pt_end(req);
+	rc = pt_pin_attr(req, req->arg.setattr.valid & FATTR_FH, req->arg.setattr.fh, true);
+	if (rc < 0)
+		return rc;
+	return pt_block(req, PT_END, pt_setattr_fn);
+}
+
+/* --- STATFS, ACCESS --- */
+
+static int64_t pt_statfs_fn(struct sfs_req *req)
+{
+	struct statfs st;
+	int64_t rc;
+	int fd = pt_op_fd(req);
+
+	if (fd < 0)
+		return fd;
+	rc = PT_CALL(fstatfs(fd, &st));
+	if (rc < 0)
+		return rc;
+	req->out.statfs = (struct fuse_kstatfs){
+	    .blocks = st.f_blocks,
+	    .bfree = st.f_bfree,
+	    .bavail = st.f_bavail,
+	    .files = st.f_files,
+	    .ffree = st.f_ffree,
+	    .bsize = (uint32_t)st.f_bsize,
+	    .namelen = (uint32_t)st.f_namelen,
+	    .frsize = (uint32_t)st.f_frsize,
+	};
+	req->out_bytes = sizeof(req->out.statfs);
+	return 0;
+}
+
+int pt_statfs(struct sfs_req *req)
+{
+	int rc;
+
+	if (req->step == PT_END)
+		return pt_end(req);
+	rc = pt_pin_attr(req, false, 0, false);
+	return rc < 0 ? rc : pt_quick(req, pt_statfs_fn);
+}
+
+static int64_t pt_access_fn(struct sfs_req *req)
+{
+	unsigned mask = req->arg.access.mask & (R_OK | W_OK | X_OK);
+	struct pt_caller c;
+	int64_t rc;
+	int fd = pt_op_fd(req);
+
+	if (fd < 0)
+		return fd;
+	rc = pt_caller_begin(req, &c, false);
+	if (rc < 0)
+		return rc;
+	rc = PT_CALL(syscall(SYS_faccessat2, fd, "", mask, AT_EMPTY_PATH | AT_EACCESS));
+	pt_caller_end(&c);
+	return rc;
+}
+
+int pt_access(struct sfs_req *req)
+{
+	int rc;
+
+	if (req->step == PT_END)
+		return pt_end(req);
+	rc = pt_pin_attr(req, false, 0, false);
+	if (rc < 0)
+		return rc;
+	if (pt_fs(req)->readonly && (req->arg.access.mask & W_OK) && !S_ISCHR(pt_op(req)->node->mode))
+		return -EROFS;
+	return pt_quick(req, pt_access_fn);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * READ and WRITE. The segments that the system calls get are the guest's own pages: nothing is copied here.
+ *
+ * A read first takes what the page cache has (RWF_NOWAIT, which never waits), then the engine fetches the
+ * rest. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
+ * use the kernel's threads, which all shares of a reactor have in common. Buffered writes have no form that
+ * does not wait: they run where the policy says. O_DIRECT is the engine's.
+ */
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#include "pt.h"
+
+enum { IO_ENGINE = PT_END + 1 };
+
+#define DIRECT_ALIGN 512u /* an O_DIRECT transfer that ended elsewhere has met the end of the file */
+
+/* Offsets that the system calls would take for "the current position", or refuse. */
+static bool pt_offset_bad(uint64_t offset, uint64_t bytes)
+{
+	return offset > INT64_MAX || bytes > INT64_MAX - offset;
+}
+
+static bool pt_is_direct(const struct pt_op *op)
+{
+	return op->handle->open_flags & O_DIRECT;
+}
+
+/* Notes @bytes more; true: nothing is left to do. */
+static bool pt_io_advance(struct sfs_req *req, int64_t bytes)
+{
+	pt_op(req)->done += (uint64_t)bytes;
+	sfs_req_data_advance(req, (uint64_t)bytes);
+	return req->data_left == 0;
+}
+
+static int pt_io_engine(struct sfs_req *req, enum sfs_io_kind kind)
+{
+	struct pt_op *op = pt_op(req);
+
+	return sfs_req_io(req, IO_ENGINE, kind, op->ent->fd, op->offset + op->done,
+			  pt_is_direct(op) ? SFS_IO_F_DIRECT : 0, 0);
+}
+
+/* Whether an engine's result ends the transfer of an O_DIRECT handle that it did not fill. */
+static bool pt_direct_ended(const struct pt_op *op)
+{
+	return pt_is_direct(op) && (op->offset + op->done) % DIRECT_ALIGN != 0;
+}
+
+/* --- READ --- */
+
+static int pt_read_end(struct sfs_req *req, int64_t rc)
+{
+	if (rc < 0 && pt_op(req)->done == 0)
+		return (int)rc;
+	req->data_bytes = pt_op(req)->done;
+	return SFS_DONE;
+}
+
+/* All that is left, waiting for it. */
+static int64_t pt_read_fn(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+
+	while (req->data_left) {
+		int64_t rc = PT_CALL(
+		    preadv(op->ent->fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done)));
+
+		if (rc <= 0)
+			return rc;
+		pt_io_advance(req, rc);
+	}
+	return 0;
+}
+
+/* A filesystem without RWF_NOWAIT: here if it lives in memory, else on a worker. */
+static int pt_read_plain(struct sfs_req *req)
+{
+	const struct pt_fs *fs = pt_fs(req);
+
+	if (pt_op(req)->mount->kind != PT_MOUNT_MEMORY)
+		return pt_slow(req, PT_END, pt_read_fn);
+	if (req->data_left > fs->inline_bytes_max || fs->policy == SFS_BLOCK_NEVER)
+		return pt_block(req, PT_END, pt_read_fn);
+	return pt_read_end(req, pt_read_fn(req));
+}
+
+/* The system call itself: glibc's preadv2() is a cancellation point, which costs a threaded program two atomic operations. */
+static long read_nowait(int fd, const struct iovec *iov, unsigned cnt, uint64_t offset)
+{
+	return syscall(SYS_preadv2, fd, iov, (unsigned long)cnt, (unsigned long)offset, 0ul, RWF_NOWAIT);
+}
+
+/* What the page cache holds; a short count is the end of the file, or of what is cached: the second look
+ * tells. */
+static int pt_read_cached(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	struct pt_mount *m = op->mount;
+
+	for (;;) {
+		int64_t rc =
+		    PT_CALL(read_nowait(op->ent->fd, req->data, req->data_cnt, op->offset + op->done));
+
+		if (rc == -EOPNOTSUPP) {
+			atomic_store_explicit(&m->nowait, PT_NOWAIT_NO, memory_order_relaxed);
+			return pt_read_plain(req);
+		}
+		if (atomic_load_explicit(&m->nowait, memory_order_relaxed) == PT_NOWAIT_UNKNOWN)
+			atomic_store_explicit(&m->nowait, PT_NOWAIT_YES, memory_order_relaxed);
+		if (rc == -EAGAIN)
+			return pt_io_engine(req, SFS_IO_READV);
+		if (rc <= 0 || pt_io_advance(req, rc))
+			return pt_read_end(req, rc);
+	}
+}
+
+static int pt_read_start(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	uint8_t nowait;
+	int rc = pt_pin_handle(req, req->arg.read.fh, false);
+
+	if (rc < 0)
+		return rc;
+	if (op->handle->flags & SFS_HANDLE_DIR)
+		return -EISDIR;
+	op->offset = req->arg.read.offset;
+	if (pt_offset_bad(op->offset, req->data_left))
+		return -EINVAL;
+	if (req->data_left == 0)
+		return SFS_DONE;
+	if (op->mount->kind == PT_MOUNT_REMOTE)
+		return pt_slow(req, PT_END, pt_read_fn);
+	if (pt_is_direct(op))
+		return pt_io_engine(req, SFS_IO_READV);
+	nowait = atomic_load_explicit(&op->mount->nowait, memory_order_relaxed);
+	if (nowait == PT_NOWAIT_NO)
+		return pt_read_plain(req);
+	if (nowait == PT_NOWAIT_YES && req->data_left > pt_fs(req)->inline_bytes_max)
+		return pt_io_engine(req, SFS_IO_READV);
+	return pt_read_cached(req);
+}
+
+int pt_read(struct sfs_req *req)
+{
+	switch (req->step) {
+	case PT_START:
+		return pt_read_start(req);
+	case IO_ENGINE:
+		/* No error of the file's: it only could not be had this way. */
+		if (req->res == -EAGAIN || req->res == -EINTR)
+			return pt_slow(req, PT_END, pt_read_fn);
+		if (req->res <= 0 || pt_io_advance(req, req->res) || pt_direct_ended(pt_op(req)))
+			return pt_read_end(req, req->res);
+		return pt_io_engine(req, SFS_IO_READV);
+	default:
+		return pt_read_end(req, req->res);
+	}
+}
+
+/* --- WRITE --- */
+
+static int pt_write_end(struct sfs_req *req, int64_t rc)
+{
+	if (rc < 0 && pt_op(req)->done == 0)
+		return (int)rc;
+	req->out.write.size = (uint32_t)pt_op(req)->done;
+	req->out_bytes = sizeof(req->out.write);
+	return SFS_DONE;
+}
+
+/* Whether this write has to clear set-user-ID and set-group-ID bits, which the kernel would leave to a daemon
+ * with CAP_FSETID. */
+static bool pt_write_kills(const struct sfs_req *req, int fd)
+{
+	struct statx stx;
+
+	if (!pt_kills(req, req->arg.write.write_flags & FUSE_WRITE_KILL_SUIDGID))
+		return false;
+	return pt_stat(fd, &stx) == 0 && (stx.stx_mode & (S_ISUID | S_ISGID));
+}
+
+static int64_t pt_write_fn(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	bool kill = pt_write_kills(req, op->ent->fd);
+	int64_t rc = kill ? pt_fsetid_drop() : 0;
+
+	while (rc >= 0 && req->data_left) {
+		rc = PT_CALL(
+		    pwritev(op->ent->fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done)));
+		if (rc > 0)
+			pt_io_advance(req, rc);
+		else if (rc == 0)
+			break;
+	}
+	if (kill)
+		pt_fsetid_restore();
+	return rc < 0 ? rc : 0;
+}
+
+static int pt_write_start(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int rc = pt_pin_handle(req, req->arg.write.fh, true);
+
+	if (rc < 0)
+		return rc;
+	if (op->handle->flags & SFS_HANDLE_DIR)
+		return -EBADF;
+	op->offset = req->arg.write.offset;
+	if (pt_offset_bad(op->offset, req->data_left))
+		return -EINVAL;
+	if (req->data_left == 0)
+		return pt_write_end(req, 0);
+	if (pt_is_direct(op) && op->mount->kind != PT_MOUNT_REMOTE && !pt_write_kills(req, op->ent->fd))
+		return pt_io_engine(req, SFS_IO_WRITEV);
+	/* Copying this much is long for a turn, and says nothing about the filesystem. */
+	if (req->data_left > pt_fs(req)->inline_bytes_max)
+		return pt_slow(req, PT_END, pt_write_fn);
+	return pt_block(req, PT_END, pt_write_fn);
+}
+
+int pt_write(struct sfs_req *req)
+{
+	switch (req->step) {
+	case PT_START:
+		return pt_write_start(req);
+	case IO_ENGINE:
+		if (req->res == -EAGAIN || req->res == -EINTR)
+			return pt_slow(req, PT_END, pt_write_fn);
+		if (req->res <= 0 || pt_io_advance(req, req->res))
+			return pt_write_end(req, req->res);
+		return pt_io_engine(req, SFS_IO_WRITEV);
+	default:
+		return pt_write_end(req, req->res);
+	}
+}

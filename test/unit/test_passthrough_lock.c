@@ -1,0 +1,639 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Locks of the passthrough driver: what one owner locks stands in the way of other owners, of the host and of
+ * other guests, and nobody waits on a thread.
+ */
+#include <pthread.h>
+#include <sys/file.h>
+
+#include "pt_rig.h"
+
+#define ROOT  SFS_ROOT_ID
+#define ALICE 0xa11ceull
+#define BOB   0xb0bull
+#define CAROL 0xca401ull
+
+/* A file of the share, opened twice by the guest. */
+struct opened {
+	uint64_t node, a, b;
+};
+
+static struct opened open_twice(struct rig *r, uint32_t flags)
+{
+	struct opened o;
+
+	rig_file(r, "f", "0123456789");
+	o.node = rig_node(r, ROOT, "f");
+	assert_int_equal(fc_open(&r->c, o.node, flags, &o.a), 0);
+	assert_int_equal(fc_open(&r->c, o.node, flags, &o.b), 0);
+	return o;
+}
+
+static struct fuse_lk_in lk_in(uint64_t fh, uint64_t owner, uint32_t type, uint64_t start, uint64_t end)
+{
+	return (struct fuse_lk_in){
+	    .fh = fh, .owner = owner, .lk = {.start = start, .end = end, .type = type, .pid = 42}};
+}
+
+static int set(struct rig *r, uint64_t node, uint64_t fh, uint64_t owner, uint32_t type, uint64_t start,
+	       uint64_t end)
+{
+	struct fuse_lk_in in = lk_in(fh, owner, type, start, end);
+
+	return fc_call(&r->c, FUSE_SETLK, node, &in, sizeof(in), NULL, NULL, 0);
+}
+
+static int set_flock(struct rig *r, uint64_t node, uint64_t fh, uint32_t type)
+{
+	struct fuse_lk_in in = lk_in(fh, fh, type, 0, INT64_MAX);
+
+	in.lk_flags = FUSE_LK_FLOCK;
+	return fc_call(&r->c, FUSE_SETLK, node, &in, sizeof(in), NULL, NULL, 0);
+}
+
+static struct fuse_file_lock get(struct rig *r, uint64_t node, uint64_t fh, uint64_t owner, uint32_t type,
+				 uint64_t start, uint64_t end)
+{
+	struct fuse_lk_in in = lk_in(fh, owner, type, start, end);
+	struct fuse_lk_out out;
+
+	assert_int_equal(fc_call(&r->c, FUSE_GETLK, node, &in, sizeof(in), NULL, NULL, sizeof(out)), 0);
+	assert_int_equal(r->c.m->out_bytes, sizeof(out));
+	memcpy(&out, r->c.m->out, sizeof(out));
+	return out.lk;
+}
+
+static int flush(struct rig *r, uint64_t node, uint64_t fh, uint64_t owner)
+{
+	struct fuse_flush_in in = {.fh = fh, .lock_owner = owner};
+
+	return fc_call(&r->c, FUSE_FLUSH, node, &in, sizeof(in), NULL, NULL, 0);
+}
+
+static uint64_t fds_of(struct rig *r)
+{
+	struct sfs_session_figures fig;
+
+	sfs_session_figures(r->g.se, &fig);
+	return fig.fds;
+}
+
+/* The host's side: a POSIX lock of this process, or what stands in its way. */
+static int host_lock(int fd, int cmd, short type, off_t start, off_t len)
+{
+	struct flock lock = {.l_type = type, .l_whence = SEEK_SET, .l_start = start, .l_len = len};
+
+	return fcntl(fd, cmd, &lock) < 0 ? -errno : 0;
+}
+
+static int host_open(struct rig *r)
+{
+	int fd = openat(r->dir, "f", O_RDWR | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* --- record locks --- */
+
+static void test_owners(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 10, 29), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 0, 10), -EAGAIN);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_RDLCK, 29, 29), -EAGAIN);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 0, 9), 0);
+	/* An owner never stands in its own way, through whichever handle it comes. */
+	assert_int_equal(set(r, o.node, o.b, ALICE, F_WRLCK, 20, 40), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 40, 40), -EAGAIN);
+	/* Shared ones go together. */
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 100, 200), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_RDLCK, 150, INT64_MAX), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 200, 200), -EAGAIN);
+	/* A hole. */
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 15, 17), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 15, 17), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 14, 14), -EAGAIN);
+	/* All of it. */
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 0, INT64_MAX), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 0, INT64_MAX), 0);
+}
+
+static void test_get(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_file_lock l;
+	struct opened o;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	r->g.pid = 1234;
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 10, 29), 0);
+	r->g.pid = 77;
+	assert_int_equal(set(r, o.node, o.a, CAROL, F_RDLCK, 50, 50), 0);
+	l = get(r, o.node, o.b, BOB, F_WRLCK, 0, 40);
+	assert_int_equal(l.type, F_WRLCK);
+	assert_int_equal(l.start, 10);
+	assert_int_equal(l.end, 29);
+	assert_int_equal(l.pid, 1234);
+	l = get(r, o.node, o.b, BOB, F_WRLCK, 40, INT64_MAX);
+	assert_int_equal(l.type, F_RDLCK);
+	assert_int_equal(l.pid, 77);
+	assert_int_equal(get(r, o.node, o.b, BOB, F_RDLCK, 40, INT64_MAX).type, F_UNLCK);
+	assert_int_equal(get(r, o.node, o.b, ALICE, F_WRLCK, 0, 40).type, F_UNLCK);
+	/* The host's locks have no process of the guest. */
+	fd = host_open(r);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 100, 0), 0);
+	l = get(r, o.node, o.b, BOB, F_RDLCK, 90, 110);
+	assert_int_equal(l.type, F_WRLCK);
+	assert_int_equal(l.start, 100);
+	assert_int_equal(l.end, INT64_MAX);
+	assert_int_equal(l.pid, 0);
+	close(fd);
+}
+
+static void test_bad_requests(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_lk_in in;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, 17, 0, 1), -EINVAL);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 2, 1), -EINVAL);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 0, UINT64_MAX), -EINVAL);
+	assert_int_equal(set(r, o.node, o.a + 100, ALICE, F_RDLCK, 0, 1), -EBADF);
+	assert_int_equal(set(r, ROOT, o.a, ALICE, F_RDLCK, 0, 1), -EBADF);
+	in = lk_in(o.a, ALICE, F_RDLCK, 0, INT64_MAX);
+	in.lk_flags = FUSE_LK_FLOCK;
+	assert_int_equal(
+	    fc_call(&r->c, FUSE_GETLK, o.node, &in, sizeof(in), NULL, NULL, sizeof(struct fuse_lk_out)),
+	    -EINVAL);
+	rig_stop(r);
+	rig_start(r, ", \"posix_locks\": false, \"flock\": false");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 0, 1), -ENOSYS);
+	assert_int_equal(set_flock(r, o.node, o.a, F_RDLCK), -ENOSYS);
+	assert_int_equal(sfs_session_init_flags(r->g.se) & (FUSE_POSIX_LOCKS | FUSE_FLOCK_LOCKS), 0);
+}
+
+static void test_host_sees(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	fd = host_open(r);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 5, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 20, 1), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_RDLCK, 20, 30), -EAGAIN);
+	/* A close of another descriptor of the file in the daemon drops nobody's locks. */
+	assert_int_equal(fc_release(&r->c, o.node, o.b), 0);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 5, 1), -EAGAIN);
+	close(fd);
+}
+
+/* --- the end of locks --- */
+
+static void test_flush(void **state)
+{
+	struct rig *r = *state;
+	uint64_t fds;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	fds = fds_of(r);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.a, BOB, F_WRLCK, 10, 19), 0);
+	assert_int_equal(fds_of(r), fds + 2);
+	/* As POSIX has it: any close of the file by the owner, not only that of the handle it locked through.
+	 */
+	assert_int_equal(flush(r, o.node, o.b, ALICE), 0);
+	assert_int_equal(fds_of(r), fds + 1);
+	assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 10, 10), -EAGAIN);
+	assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+	assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+	assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 10, 10), 0);
+}
+
+static void test_release(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	uint64_t fds;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	fds = fds_of(r);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.a, BOB, F_WRLCK, 20, 29), 0);
+	assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 40, 49), 0);
+	assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+	assert_int_equal(fc_release(&r->c, o.node, o.a), 0);
+	assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 0, 39), 0);
+	assert_int_equal(fc_release(&r->c, o.node, o.b), 0);
+	assert_int_equal(fds_of(r), fds - 2);
+}
+
+static void test_guest_leaves(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set_flock(r, o.node, o.b, F_WRLCK), 0);
+	fg_reconnect(&r->g);
+	fd = host_open(r);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 0, 0), 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	close(fd);
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+}
+
+/* An owner that has a file open for reading, and later for writing, too. */
+static void test_widen(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	uint64_t w;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDONLY);
+	assert_int_equal(fc_open(&r->c, o.node, O_RDWR, &w), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 50, INT64_MAX), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 20, 29), -EBADF);
+	assert_int_equal(set(r, o.node, w, ALICE, F_WRLCK, 20, 29), 0);
+	fd = host_open(r);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 9, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 9, 1), 0);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 20, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 1000, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 10, 10), 0);
+	close(fd);
+}
+
+static void test_no_room(void **state)
+{
+	static const struct sfs_session_limits limits = {
+	    .inodes = 64, .handles = 8, .fds = 4, .node_fds = 1, .lock_waiters = 4};
+	struct rig *r = *state;
+	struct opened o;
+	int rc = 0;
+
+	rig_start_with(r, "", RIG_FLAGS_ALL, &limits);
+	o = open_twice(r, O_RDWR);
+	for (uint64_t owner = 1; rc == 0; owner++) {
+		assert_true(owner < 8);
+		rc = set(r, o.node, o.a, owner, F_RDLCK, 0, 9);
+	}
+	assert_int_equal(rc, -ENOLCK);
+	assert_int_equal(flush(r, o.node, o.a, 1), 0);
+	assert_int_equal(set(r, o.node, o.a, 100, F_RDLCK, 0, 9), 0);
+}
+
+/* --- flock --- */
+
+static void test_flock(void **state)
+{
+	struct fuse_release_in rel = {.release_flags = FUSE_RELEASE_FLOCK_UNLOCK};
+	struct rig *r = *state;
+	struct opened o;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDONLY);
+	fd = host_open(r);
+	assert_int_equal(set_flock(r, o.node, o.a, F_RDLCK), 0);
+	assert_int_equal(set_flock(r, o.node, o.b, F_RDLCK), 0);
+	assert_int_equal(set_flock(r, o.node, o.b, F_WRLCK), -EAGAIN);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), -1);
+	assert_int_equal(set_flock(r, o.node, o.b, F_UNLCK), 0);
+	assert_int_equal(set_flock(r, o.node, o.a, F_WRLCK), 0);
+	assert_int_equal(flock(fd, LOCK_SH | LOCK_NB), -1);
+	/* Record locks and these know nothing of each other. */
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 0, 0), 0);
+	rel.fh = o.a;
+	assert_int_equal(fc_call(&r->c, FUSE_RELEASE, o.node, &rel, sizeof(rel), NULL, NULL, 0), 0);
+	assert_int_equal(flock(fd, LOCK_EX | LOCK_NB), 0);
+	assert_int_equal(set_flock(r, o.node, o.b, F_RDLCK), -EAGAIN);
+	close(fd);
+}
+
+/* --- waiting --- */
+
+static struct fg_msg *wait_send(struct rig *r, uint64_t node, uint64_t fh, uint64_t owner, uint32_t type,
+				uint64_t start, uint64_t end, uint32_t flags)
+{
+	struct fuse_lk_in in = lk_in(fh, owner, type, start, end);
+	struct fg_msg *m = fg_new();
+
+	in.lk_flags = flags;
+	fg_send(&r->g, 0, m, FUSE_SETLKW, node, &in, sizeof(in), NULL, NULL, NULL, 0, 0);
+	return m;
+}
+
+static void turn(struct rig *r, unsigned times)
+{
+	while (times--)
+		fg_turn(&r->g, 0);
+}
+
+static int wait_end(struct rig *r, struct fg_msg *m)
+{
+	int rc = fg_wait(&r->g, 0, m);
+
+	fg_free(m);
+	return rc;
+}
+
+/* More waiters than workers, and the unlock, which needs a worker, gets through. */
+static void test_waiters(void **state)
+{
+	const char *const policies[] = {"auto", "never", "always"};
+	struct rig *r = *state;
+
+	for (unsigned p = 0; p < 3; p++) {
+		struct fg_msg *m[6];
+		char options[64];
+		struct opened o;
+
+		snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policies[p]);
+		rig_start(r, options);
+		o = open_twice(r, O_RDWR);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+		for (unsigned i = 0; i < 6; i++)
+			m[i] = wait_send(r, o.node, o.b, 1 + i, F_WRLCK, i, i, 0);
+		turn(r, 20);
+		for (unsigned i = 0; i < 6; i++)
+			assert_false(m[i]->answered);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 0, 2), 0);
+		for (unsigned i = 0; i < 3; i++)
+			assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
+		assert_false(m[3]->answered || m[4]->answered || m[5]->answered);
+		assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 2, 2), -EAGAIN);
+		assert_int_equal(flush(r, o.node, o.a, ALICE), 0);
+		for (unsigned i = 0; i < 6; i++)
+			assert_int_equal(wait_end(r, m[i]), 0);
+		rig_stop(r);
+	}
+}
+
+static void test_wait_free(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(wait_end(r, wait_send(r, o.node, o.a, ALICE, F_WRLCK, 0, 9, 0)), 0);
+	assert_int_equal(wait_end(r, wait_send(r, o.node, o.a, ALICE, F_UNLCK, 0, INT64_MAX, 0)), 0);
+	assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_WRLCK, 0, 9, 0)), 0);
+}
+
+static void test_wait_flock(void **state)
+{
+	struct rig *r = *state;
+	struct fg_msg *ex, *sh;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set_flock(r, o.node, o.a, F_WRLCK), 0);
+	sh = wait_send(r, o.node, o.b, 0, F_RDLCK, 0, INT64_MAX, FUSE_LK_FLOCK);
+	turn(r, 20);
+	assert_false(sh->answered);
+	assert_int_equal(set_flock(r, o.node, o.a, F_RDLCK), 0);
+	assert_int_equal(wait_end(r, sh), 0);
+	ex = wait_send(r, o.node, o.b, 0, F_WRLCK, 0, INT64_MAX, FUSE_LK_FLOCK);
+	turn(r, 20);
+	assert_false(ex->answered);
+	assert_int_equal(fc_release(&r->c, o.node, o.a), 0);
+	assert_int_equal(wait_end(r, ex), 0);
+}
+
+/* Nobody tells when the host unlocks. */
+static void test_wait_for_host(void **state)
+{
+	struct rig *r = *state;
+	struct fg_msg *m;
+	struct opened o;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	fd = host_open(r);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 0, 0), 0);
+	m = wait_send(r, o.node, o.a, ALICE, F_WRLCK, 0, 9, 0);
+	turn(r, 100);
+	assert_false(m->answered);
+	close(fd);
+	assert_int_equal(wait_end(r, m), 0);
+}
+
+static void test_two_guests(void **state)
+{
+	struct rig *r = *state, other = *r;
+	struct fg_msg *m;
+	struct opened o, p;
+
+	rig_start(r, "");
+	rig_start(&other, "");
+	o = open_twice(r, O_RDWR);
+	p = open_twice(&other, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set(&other, p.node, p.a, ALICE, F_RDLCK, 9, 9), -EAGAIN);
+	assert_int_equal(get(&other, p.node, p.a, ALICE, F_RDLCK, 9, 9).type, F_WRLCK);
+	m = wait_send(&other, p.node, p.a, ALICE, F_WRLCK, 0, 0, 0);
+	turn(&other, 20);
+	assert_false(m->answered);
+	assert_int_equal(flush(r, o.node, o.b, ALICE), 0);
+	assert_int_equal(wait_end(&other, m), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 0), -EAGAIN);
+	rig_stop(&other);
+}
+
+static void test_waiters_bounded(void **state)
+{
+	static const struct sfs_session_limits few = {
+	    .inodes = 1024, .handles = 64, .fds = 64, .lock_waiters = 3};
+	static const struct sfs_session_limits many = {
+	    .inodes = 1024, .handles = 64, .fds = 64, .lock_waiters = 1000};
+	struct rig *r = *state;
+
+	for (unsigned round = 0; round < 2; round++) {
+		unsigned max = round ? FG_SLOTS / 2 : 3;
+		struct fg_msg *m[FG_SLOTS];
+		struct opened o;
+
+		rig_start_with(r, "", RIG_FLAGS_ALL, round ? &many : &few);
+		o = open_twice(r, O_RDWR);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+		for (unsigned i = 0; i < max; i++)
+			m[i] = wait_send(r, o.node, o.b, 1 + i, F_RDLCK, 0, 9, 0);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0)), -ENOLCK);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 0, 9), 0);
+		for (unsigned i = 0; i < max; i++)
+			assert_int_equal(wait_end(r, m[i]), 0);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0)), 0);
+		rig_stop(r);
+	}
+}
+
+/* The queue stops, or the guest boots anew: who waits ends, so that what waits for them goes on. */
+static void test_waits_end(void **state)
+{
+	struct fuse_init_in init = {.major = FUSE_KERNEL_VERSION, .minor = FUSE_KERNEL_MINOR_VERSION};
+	struct rig *r = *state;
+	struct fg_msg *m, *again;
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	m = wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0);
+	turn(r, 10);
+	assert_false(m->answered);
+	again = fg_new();
+	fg_send(&r->g, 0, again, FUSE_INIT, 0, &init, sizeof(init), NULL, NULL, NULL, 0,
+		sizeof(struct fuse_init_out));
+	assert_int_equal(wait_end(r, m), -ENOLCK);
+	assert_int_equal(wait_end(r, again), 0);
+	rig_stop(r);
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+	m = wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0);
+	turn(r, 10);
+	assert_false(m->answered);
+	sfs_lane_end_lock_waits(&r->g.lanes[0]);
+	assert_int_equal(wait_end(r, m), -ENOLCK);
+	assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0)), -ENOLCK);
+	assert_int_equal(r->g.lanes[0].in_flight, 0);
+}
+
+/* --- several threads --- */
+
+struct locker {
+	struct fc c;
+	struct opened o;
+	uint32_t random;
+};
+
+static uint32_t pick(struct locker *l, uint32_t limit)
+{
+	l->random = l->random * 1664525u + 1013904223u;
+	return (uint32_t)(((uint64_t)l->random * limit) >> 32);
+}
+
+static void *locker_thread(void *arg)
+{
+	static const uint32_t types[] = {F_RDLCK, F_WRLCK, F_UNLCK};
+	struct locker *l = arg;
+
+	for (unsigned i = 0; i < 1500; i++) {
+		uint64_t fh = pick(l, 2) ? l->o.a : l->o.b, from = pick(l, 20);
+		struct fuse_lk_in in = lk_in(fh, pick(l, 4), types[pick(l, 3)], from, from + pick(l, 5));
+		struct fuse_flush_in flush_in = {.fh = fh, .lock_owner = in.owner};
+		uint64_t own;
+
+		switch (pick(l, 4)) {
+		case 0:
+			fc_call(&l->c, FUSE_FLUSH, l->o.node, &flush_in, sizeof(flush_in), NULL, NULL, 0);
+			break;
+		case 1:
+			fc_call(&l->c, FUSE_GETLK, l->o.node, &in, sizeof(in), NULL, NULL,
+				sizeof(struct fuse_lk_out));
+			break;
+		case 2:
+			assert_int_equal(fc_open(&l->c, l->o.node, pick(l, 2) ? O_RDWR : O_RDONLY, &own), 0);
+			in.fh = own;
+			fc_call(&l->c, FUSE_SETLK, l->o.node, &in, sizeof(in), NULL, NULL, 0);
+			assert_int_equal(fc_release(&l->c, l->o.node, own), 0);
+			break;
+		default:
+			fc_call(&l->c, FUSE_SETLK, l->o.node, &in, sizeof(in), NULL, NULL, 0);
+		}
+	}
+	return NULL;
+}
+
+/* Whatever comes between, at the end nothing is locked and no descriptor is left. */
+static void test_several_threads(void **state)
+{
+	const char *const policies[] = {"always", "never"};
+	struct rig *r = *state;
+
+	for (unsigned p = 0; p < 2; p++) {
+		struct locker a = {.random = 1}, b = {.random = 2};
+		char options[64];
+		pthread_t t;
+		uint64_t fds;
+		int fd;
+
+		snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policies[p]);
+		rig_start(r, options);
+		a.o = b.o = open_twice(r, O_RDWR);
+		fds = fds_of(r);
+		a.c = r->c;
+		fc_init(&b.c, &r->g, 1);
+		assert_int_equal(pthread_create(&t, NULL, locker_thread, &b), 0);
+		locker_thread(&a);
+		pthread_join(t, NULL);
+		for (uint64_t owner = 0; owner < 4; owner++)
+			assert_int_equal(flush(r, a.o.node, a.o.a, owner), 0);
+		/* The last ones may wait for a worker to close them. */
+		for (unsigned i = 0; fds_of(r) != fds; i++) {
+			assert_true(i < 100000);
+			usleep(100);
+		}
+		fd = host_open(r);
+		assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 0, 0), 0);
+		close(fd);
+		fc_fini(&b.c);
+		rig_stop(r);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(test_owners, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_get, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_bad_requests, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_host_sees, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_flush, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_release, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_guest_leaves, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_widen, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_no_room, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_flock, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_waiters, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_wait_free, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_wait_flock, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_wait_for_host, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_two_guests, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_waiters_bounded, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_waits_end, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_several_threads, rig_setup, rig_teardown),
+	};
+
+	return cmocka_run_group_tests_name("passthrough_lock", tests, NULL, NULL);
+}
