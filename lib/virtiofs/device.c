@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <linux/virtio_fs.h>
+
+#include "device.h"
+#include "sfs_env.h"
+#include "sfs_log.h"
+
+int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
+{
+	struct sfs_session_opts so = {.fs = o->fs,
+				      .fs_ctx = o->fs_ctx,
+				      .limits = o->limits,
+				      .block_policy = o->fs_info.block_policy,
+				      .init_flags = o->fs_info.init_flags,
+				      .max_readahead = o->fs_info.max_readahead,
+				      .lane_count = o->request_queue_count + 1,
+				      .reactors = o->reactors,
+				      .reactor_count = o->reactor_count,
+				      .numa_node = o->numa_node};
+	struct sfs_device *dev;
+	int rc = -ENOMEM;
+
+	if (o->request_queue_count == 0 || o->request_queue_count > SFS_REQUEST_QUEUES_MAX ||
+	    o->reactor_count == 0 || o->reactor_count > QUEUES_MAX || strlen(o->tag) > SFS_TAG_MAX ||
+	    o->slots_max == 0)
+		return -EINVAL;
+	dev = calloc(1, sizeof(*dev));
+	if (!dev)
+		return -ENOMEM;
+	dev->opts = *o;
+	strcpy(dev->tag, o->tag);
+	dev->opts.tag = dev->tag;
+	memcpy(dev->reactors, o->reactors, o->reactor_count * sizeof(dev->reactors[0]));
+	dev->opts.reactors = dev->reactors;
+	dev->queue_count = o->request_queue_count + 1;
+	pthread_mutex_init(&dev->lock, NULL);
+	dev->past_ops = calloc(SFS_OP_COUNT, sizeof(*dev->past_ops));
+	dev->workers = sfs_workers_client_create(o->workers, o->workers_max);
+	if (!dev->past_ops || !dev->workers)
+		goto fail;
+	so.workers = dev->workers;
+	so.limits.node_fds = o->fs_info.node_fds_max;
+	rc = sfs_session_create(&so, &dev->session);
+	if (rc)
+		goto fail;
+	*out = dev;
+	return 0;
+fail:
+	if (dev->workers)
+		sfs_workers_client_destroy(dev->workers);
+	free(dev->past_ops);
+	pthread_mutex_destroy(&dev->lock);
+	free(dev);
+	return rc;
+}
+
+/* Frees abandoned queues whose last call has come back. */
+static void device_bury(struct sfs_device *dev)
+{
+	struct sfs_queue **at = &dev->abandoned;
+
+	while (*at) {
+		struct sfs_queue *q = *at;
+
+		if (!atomic_load(&q->gone)) {
+			at = &q->next;
+			continue;
+		}
+		*at = q->next;
+		sfs_queue_destroy(q);
+	}
+}
+
+void sfs_device_destroy(struct sfs_device *dev)
+{
+	if (!dev)
+		return;
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		assert(!dev->queues[i]);
+	sfs_device_reset(dev);
+	device_bury(dev);
+	/* Calls that hang for ever use session and driver: both stay with them. */
+	if (dev->abandoned)
+		return;
+	sfs_session_destroy(dev->session);
+	dev->opts.fs->destroy(dev->opts.fs_ctx);
+	sfs_workers_client_destroy(dev->workers);
+	free(dev->past_ops);
+	pthread_mutex_destroy(&dev->lock);
+	free(dev);
+}
+
+const char *sfs_device_tag(const struct sfs_device *dev)
+{
+	return dev->tag;
+}
+
+unsigned sfs_device_queue_count(const struct sfs_device *dev)
+{
+	return dev->queue_count;
+}
+
+void sfs_device_config_read(const struct sfs_device *dev, uint32_t offset, void *buf, uint32_t bytes)
+{
+	struct virtio_fs_config config = {.num_request_queues = htole32(dev->queue_count - 1)};
+
+	memcpy(config.tag, dev->tag, strlen(dev->tag));
+	memset(buf, 0, bytes);
+	if (offset < sizeof(config))
+		memcpy(buf, (const char *)&config + offset,
+		       SFS_MIN(bytes, (uint32_t)sizeof(config) - offset));
+}
+
+/* Slots and tables of this queue go where the guest's memory is, unless the configuration says where. */
+static void queue_bind(struct sfs_device *dev, struct sfs_queue *q)
+{
+	int node = dev->opts.numa_node;
+
+	if (sfs_env_node_count() < 2)
+		return;
+	if (node < 0)
+		node = sfs_env_node_of(q->vq.used);
+	sfs_env_bind(q->lane.slots, q->lane.slot_count * sizeof(struct sfs_req), node);
+	sfs_env_bind(q->lane.bufs.mem, q->lane.bufs.mem_bytes, node);
+	sfs_env_bind(q->lane.bigs.mem, q->lane.bigs.mem_bytes, node);
+}
+
+int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sfs_vring_setup *setup)
+{
+	const struct sfs_device_opts *o = &dev->opts;
+	struct sfs_queue_opts qo = {
+	    .idx = idx,
+	    .lane = {.idx = idx,
+		     .slot_count = o->slots_max,
+		     .session = dev->session,
+		     .workers = dev->workers,
+		     .engine = o->engine,
+		     .aio = {.depth = o->io_depth, .iowq_cpus = o->iowq_cpus},
+		     .bytes_in_flight_max = o->bytes_in_flight_max / o->request_queue_count}};
+	struct sfs_queue *q;
+	int rc;
+
+	if (idx >= dev->queue_count || setup->size > o->ring_size_max)
+		return -EINVAL;
+	if (dev->queues[idx])
+		return -EBUSY;
+	device_bury(dev);
+	if (!dev->begun) {
+		rc = sfs_session_begin(dev->session);
+		if (rc)
+			return rc;
+		dev->begun = true;
+	}
+	qo.reactor = qo.lane.reactor = dev->reactors[idx % o->reactor_count];
+	rc = sfs_queue_create(&qo, setup, &q);
+	if (rc)
+		return rc;
+	queue_bind(dev, q);
+	pthread_mutex_lock(&dev->lock);
+	dev->queues[idx] = q;
+	pthread_mutex_unlock(&dev->lock);
+	sfs_queue_run(q);
+	return 0;
+}
+
+bool sfs_device_queue_running(const struct sfs_device *dev, unsigned idx)
+{
+	return idx < dev->queue_count && dev->queues[idx];
+}
+
+int sfs_device_queue_stop(struct sfs_device *dev, unsigned idx, struct sfs_queue_stop *stop)
+{
+	if (!sfs_device_queue_running(dev, idx))
+		return -ENOENT;
+	sfs_queue_stop(dev->queues[idx], stop);
+	return 0;
+}
+
+/* Takes the queue out of the device. */
+static struct sfs_queue *queue_take(struct sfs_device *dev, unsigned idx)
+{
+	struct sfs_queue *q;
+
+	if (!sfs_device_queue_running(dev, idx))
+		return NULL;
+	pthread_mutex_lock(&dev->lock);
+	q = dev->queues[idx];
+	sfs_device_figures_keep(dev, q);
+	dev->queues[idx] = NULL;
+	pthread_mutex_unlock(&dev->lock);
+	return q;
+}
+
+void sfs_device_queue_release(struct sfs_device *dev, unsigned idx)
+{
+	struct sfs_queue *q = queue_take(dev, idx);
+
+	if (q)
+		sfs_queue_destroy(q);
+}
+
+void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
+{
+	struct sfs_queue *q = queue_take(dev, idx);
+
+	if (!q)
+		return;
+	SFS_ERROR("device %s: queue %u did not drain in time: given up", dev->tag, idx);
+	sfs_queue_abandon(q);
+	q->next = dev->abandoned;
+	dev->abandoned = q;
+}
+
+void sfs_device_reset(struct sfs_device *dev)
+{
+	device_bury(dev);
+	if (!dev->begun)
+		return;
+	sfs_session_end(dev->session);
+	dev->begun = false;
+}
+
+const char *sfs_device_queue_fault(const struct sfs_device *dev, unsigned idx)
+{
+	struct sfs_device *d = (struct sfs_device *)(uintptr_t)dev;
+	const char *fault = NULL;
+
+	if (idx >= dev->queue_count)
+		return NULL;
+	pthread_mutex_lock(&d->lock);
+	if (dev->queues[idx])
+		fault = atomic_load(&dev->queues[idx]->fault);
+	pthread_mutex_unlock(&d->lock);
+	return fault;
+}

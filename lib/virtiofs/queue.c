@@ -1,0 +1,373 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "queue.h"
+#include "sfs_log.h"
+
+/* Chains that one turn takes from one ring: what one guest may ask of the reactor before the next has its turn. */
+#define ACCEPT_BATCH 64
+#define ACCEPT_GROUP 16
+
+/* --- the turn --- */
+
+static void queue_fault(struct sfs_queue *q, const char *why)
+{
+	q->accepting = false;
+	atomic_store(&q->fault, why);
+	SFS_ERROR("queue %u stopped: %s", q->idx, why);
+}
+
+/* Takes the next chain into a slot. NULL with *more set: a malformed one went straight back; without: nothing to take. */
+static struct sfs_req *queue_take(struct sfs_queue *q, bool *more)
+{
+	struct sfs_lane *lane = &q->lane;
+	struct iovec *big;
+	struct sfs_req *req = sfs_lane_slot_get(lane, &big);
+	int rc;
+
+	*more = false;
+	if (!req)
+		return NULL;
+	rc = sfs_virtq_pop(&q->vq, &req->chain, big);
+	if (SFS_LIKELY(rc > 0)) {
+		if (req->chain.iov == big)
+			sfs_lane_big_take(lane, req);
+		/* Header and arguments: read soon, written by another core. */
+		__builtin_prefetch(req->chain.iov[0].iov_base);
+		if (req->chain.readable_count > 1)
+			__builtin_prefetch(req->chain.iov[1].iov_base);
+		return req;
+	}
+	sfs_lane_slot_put(lane, req);
+	if (rc == -EBADMSG) {
+		SFS_STAT_ADD(lane->bad_requests, 1);
+		sfs_virtq_push(&q->vq, req->chain.head, 0);
+		*more = true;
+	}
+	return NULL;
+}
+
+/* Chains are walked a group at a time before the first of them runs, so that what another core wrote is fetched in one go. */
+static unsigned queue_accept_group(struct sfs_queue *q, unsigned count)
+{
+	struct sfs_req *group[ACCEPT_GROUP];
+	unsigned taken = 0, n = 0;
+	bool more = true;
+
+	sfs_virtq_prefetch(&q->vq, count);
+	while (n < count && more) {
+		struct sfs_req *req = queue_take(q, &more);
+
+		if (req) {
+			group[taken++] = req;
+			more = true;
+		}
+		n += more;
+	}
+	for (unsigned i = 0; i < taken; i++)
+		sfs_req_begin(group[i]);
+	return n;
+}
+
+/* 3. accept: up to a batch of chains, copied, checked, run. */
+static unsigned queue_accept(struct sfs_queue *q)
+{
+	unsigned n = 0, pending, count, did;
+
+	while (n < ACCEPT_BATCH && !q->lane.barrier_count && (pending = sfs_virtq_pending(&q->vq)) != 0) {
+		count = SFS_MIN(pending, (unsigned)ACCEPT_GROUP);
+		did = queue_accept_group(q, count);
+		n += did;
+		if (did < count)
+			break;
+	}
+	if (SFS_UNLIKELY(q->vq.fault != NULL))
+		queue_fault(q, q->vq.fault);
+	return n;
+}
+
+/* 5. answer: ended requests leave; used elements written, slots free. */
+static void queue_answer(struct sfs_queue *q)
+{
+	struct sfs_lane *lane = &q->lane;
+	uint64_t now = sfs_now_ns();
+	struct sfs_req *req;
+
+	while ((req = sfs_req_list_pop(&lane->ended)) != NULL) {
+		if (SFS_LIKELY(!q->detached))
+			sfs_virtq_push(&q->vq, req->chain.head, sfs_req_answer(req, now));
+		sfs_lane_slot_put(lane, req);
+	}
+}
+
+/* The last request has gone: the reactor lets go of the queue. */
+static void queue_drained(struct sfs_queue *q)
+{
+	struct sfs_queue_stop *stop = q->stop;
+
+	sfs_reactor_remove(q->reactor, &q->poller);
+	if (!q->detached) {
+		sfs_session_lane_leave(q->session, q->idx);
+		stop->last_avail_idx = q->vq.last_avail;
+		stop->last_used_idx = q->vq.used_idx;
+		q->stop = NULL;
+	}
+	/* From here on the queue may be freed. */
+	atomic_store(&q->gone, true);
+	if (stop)
+		stop->done(stop);
+}
+
+static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
+	struct sfs_lane *lane = &q->lane;
+	unsigned work;
+
+	lane->now_ns = now_ns;
+	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
+	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
+		if (SFS_UNLIKELY(atomic_load_explicit(&q->mem->broken, memory_order_relaxed)))
+			queue_fault(q, "the VMM took guest memory away");
+		else
+			work += queue_accept(q); /* 3. accept */
+	}
+	sfs_lane_submit(lane); /* 4. submit */
+	if (lane->ended.first)
+		queue_answer(q); /* 5. answer */
+	if (SFS_LIKELY(!q->detached)) {
+		sfs_virtq_publish(&q->vq); /* 6. publish */
+		if (SFS_UNLIKELY(q->notify_once)) {
+			q->notify_once = false;
+			sfs_virtq_notify(&q->vq);
+		}
+	}
+	if (SFS_UNLIKELY((q->stop || q->detached) && lane->in_flight == 0))
+		queue_drained(q);
+	return work;
+}
+
+static bool queue_arm(struct sfs_poller *poller)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
+	bool work = sfs_lane_has_work(&q->lane);
+
+	if (q->accepting && sfs_lane_open(&q->lane)) {
+		q->asleep = true;
+		/* With no slot left the ring waits for completions, not for kicks. */
+		if (sfs_virtq_arm(&q->vq) && q->lane.free_slots)
+			work = true;
+	}
+	return work;
+}
+
+static void queue_disarm(struct sfs_poller *poller)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
+
+	if (!q->asleep)
+		return;
+	q->asleep = false;
+	sfs_virtq_disarm(&q->vq);
+	if (q->accepting && sfs_virtq_pending(&q->vq))
+		SFS_STAT_ADD(q->kicks, 1);
+}
+
+static const struct sfs_poller_ops queue_poller_ops = {queue_poll, queue_arm, queue_disarm};
+
+/* --- messages: on the reactor's thread --- */
+
+static void run_msg(struct sfs_msg *msg)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+
+	sfs_reactor_add(q->reactor, &q->poller);
+	sem_post(&q->done);
+}
+
+static void stop_msg(struct sfs_msg *msg)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+
+	q->accepting = false;
+	sfs_lane_end_lock_waits(&q->lane);
+	q->stop = q->stop_next;
+	sem_post(&q->done);
+}
+
+static void abandon_msg(struct sfs_msg *msg)
+{
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+
+	q->accepting = false;
+	sfs_lane_end_lock_waits(&q->lane);
+	q->detached = true;
+	q->stop = NULL;
+	sfs_lane_abandon(&q->lane);
+	sfs_session_lane_leave(q->session, q->idx);
+	sem_post(&q->done);
+}
+
+/* One message at a time: the previous one has run when the next is sent. */
+static void queue_send(struct sfs_queue *q, void (*fn)(struct sfs_msg *))
+{
+	while (sem_wait(&q->done) < 0 && errno == EINTR)
+		;
+	q->msg.fn = fn;
+	sfs_reactor_send(q->reactor, &q->msg);
+}
+
+void sfs_queue_run(struct sfs_queue *q)
+{
+	sfs_session_lane_join(q->session, q->idx);
+	queue_send(q, run_msg);
+}
+
+void sfs_queue_stop(struct sfs_queue *q, struct sfs_queue_stop *stop)
+{
+	q->stop_next = stop;
+	queue_send(q, stop_msg);
+}
+
+void sfs_queue_abandon(struct sfs_queue *q)
+{
+	queue_send(q, abandon_msg);
+	while (sem_wait(&q->done) < 0 && errno == EINTR)
+		;
+	sem_post(&q->done);
+}
+
+/* --- making and freeing --- */
+
+static bool ring_inside(const struct sfs_mem *mem, const void *p, uint64_t bytes, unsigned align)
+{
+	uintptr_t at = (uintptr_t)p;
+
+	if (at % align)
+		return false;
+	for (unsigned i = 0; i < mem->region_count; i++) {
+		const struct sfs_mem_region *r = &mem->regions[i];
+		uint64_t off = at - (uintptr_t)r->host;
+
+		if (off < r->bytes && bytes <= r->bytes - off)
+			return true;
+	}
+	return false;
+}
+
+static int setup_check(const struct sfs_vring_setup *s)
+{
+	if (s->size < 2 || s->size > SFS_RING_SIZE_MAX || (s->size & (s->size - 1)))
+		return -EINVAL;
+	if (!ring_inside(s->mem, s->desc, sfs_virtq_desc_bytes(s->size), 16) ||
+	    !ring_inside(s->mem, s->avail, sfs_virtq_avail_bytes(s->size), 2) ||
+	    !ring_inside(s->mem, s->used, sfs_virtq_used_bytes(s->size), 4))
+		return -EINVAL;
+	return 0;
+}
+
+/* A reactor that sleeps is woken by the guest's kicks and by the engine. */
+static int queue_watch(struct sfs_queue *q)
+{
+	int rc;
+
+	if (sfs_reactor_idle(q->reactor) == SFS_IDLE_SPIN)
+		return 0;
+	if (q->kick_fd >= 0) {
+		rc = sfs_reactor_fd_add(q->reactor, q->kick_fd);
+		if (rc)
+			return rc;
+	}
+	q->aio_fd = sfs_aio_fd(&q->lane.aio);
+	if (q->aio_fd < 0)
+		return 0;
+	rc = sfs_reactor_fd_add(q->reactor, q->aio_fd);
+	if (rc) {
+		q->aio_fd = -1;
+		if (q->kick_fd >= 0)
+			sfs_reactor_fd_del(q->reactor, q->kick_fd);
+	}
+	return rc;
+}
+
+int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setup *s, struct sfs_queue **out)
+{
+	struct sfs_lane_opts lane = o->lane;
+	struct sfs_queue *q = NULL;
+	struct sfs_virtq_setup vs = {.mem = s->mem,
+				     .desc = s->desc,
+				     .avail = s->avail,
+				     .used = s->used,
+				     .size = s->size,
+				     .last_avail = s->last_avail_idx,
+				     .last_used = s->last_used_idx,
+				     .event_idx = s->features & SFS_F_EVENT_IDX,
+				     .indirect = s->features & SFS_F_INDIRECT_DESC,
+				     .call_fd = s->call_fd};
+	int rc = setup_check(s);
+
+	if (rc)
+		return rc;
+	if (posix_memalign((void **)&q, SFS_CACHE_LINE, sizeof(*q)))
+		return -ENOMEM;
+	memset(q, 0, sizeof(*q));
+	q->poller.ops = &queue_poller_ops;
+	q->idx = o->idx;
+	q->reactor = o->reactor;
+	q->session = lane.session;
+	q->mem = s->mem;
+	q->kick_fd = s->kick_fd;
+	q->call_fd = s->call_fd;
+	q->aio_fd = -1;
+	q->accepting = q->notify_once = true;
+	sem_init(&q->done, 0, 1);
+	lane.slot_count = SFS_MIN(lane.slot_count, (unsigned)s->size);
+	rc = sfs_lane_init(&q->lane, &lane);
+	if (rc)
+		goto fail_lane;
+	rc = sfs_virtq_init(&q->vq, &vs);
+	if (rc)
+		goto fail_virtq;
+	rc = queue_watch(q);
+	if (rc)
+		goto fail_watch;
+	/* The VMM gave the descriptor; a write to it must not stop the reactor, whatever it is. */
+	if (q->call_fd >= 0)
+		fcntl(q->call_fd, F_SETFL, fcntl(q->call_fd, F_GETFL) | O_NONBLOCK);
+	sfs_mem_get(q->mem);
+	*out = q;
+	return 0;
+fail_watch:
+	sfs_virtq_fini(&q->vq);
+fail_virtq:
+	sfs_lane_fini(&q->lane);
+fail_lane:
+	sem_destroy(&q->done);
+	free(q);
+	return rc;
+}
+
+void sfs_queue_destroy(struct sfs_queue *q)
+{
+	/* The reactor has run its last message. */
+	while (sem_wait(&q->done) < 0 && errno == EINTR)
+		;
+	if (q->aio_fd >= 0)
+		sfs_reactor_fd_del(q->reactor, q->aio_fd);
+	if (q->kick_fd >= 0) {
+		if (sfs_reactor_idle(q->reactor) == SFS_IDLE_ADAPTIVE)
+			sfs_reactor_fd_del(q->reactor, q->kick_fd);
+		close(q->kick_fd);
+	}
+	if (q->call_fd >= 0)
+		close(q->call_fd);
+	sfs_virtq_fini(&q->vq);
+	sfs_lane_fini(&q->lane);
+	sfs_mem_put(q->mem);
+	sem_destroy(&q->done);
+	free(q);
+}

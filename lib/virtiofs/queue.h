@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * One running virtqueue: a ring, a lane, a poller. Made at each start, freed after its stop; one that was abandoned
+ * lives on until its last call has come back. lib/virtiofs only.
+ */
+#ifndef QUEUE_H
+#define QUEUE_H
+
+#include <semaphore.h>
+#include <stdatomic.h>
+
+#include "sfs_lane.h"
+#include "sfs_virtiofs.h"
+#include "sfs_virtq.h"
+
+struct sfs_queue {
+	/* The reactor's. */
+	struct sfs_poller poller;
+	struct sfs_virtq vq;
+	struct sfs_lane lane;
+	bool accepting;              /* chains are taken from the ring */
+	bool detached;               /* abandoned: neither the ring nor guest pages are touched any more */
+	bool notify_once;            /* first turn: a notification may have been lost with the predecessor */
+	bool asleep;                 /* armed: work found at the next turn came with a kick */
+	uint64_t kicks;              /* sleeps that ended with chains in this ring */
+	struct sfs_queue_stop *stop; /* a stop is under way */
+
+	/* Constant while it runs. */
+	struct sfs_reactor *reactor;
+	struct sfs_session *session;
+	struct sfs_mem *mem;
+	unsigned idx;
+	int kick_fd, call_fd, aio_fd; /* aio_fd is the engine's */
+
+	/* Written by the reactor, read by the control thread. */
+	_Atomic(const char *) fault;
+	atomic_bool gone; /* detached and drained: the reactor does not know it any more */
+
+	/* Messages to the reactor: one under way at a time. */
+	struct sfs_msg msg;
+	struct sfs_queue_stop *stop_next; /* what the stop message brings */
+	sem_t done;
+
+	struct sfs_queue *next; /* the device's list of abandoned ones */
+};
+
+struct sfs_queue_opts {
+	unsigned idx;
+	struct sfs_reactor *reactor;
+	struct sfs_lane_opts lane;
+};
+
+/** Makes a queue for @setup. 0 or -errno; see sfs_device_queue_start(). Control thread; may block. */
+int sfs_queue_create(const struct sfs_queue_opts *opts, const struct sfs_vring_setup *setup,
+		     struct sfs_queue **queue);
+/** Frees a queue that no reactor knows. Control thread; may block. */
+void sfs_queue_destroy(struct sfs_queue *q);
+/** The reactor polls it from its next turn on. */
+void sfs_queue_run(struct sfs_queue *q);
+/** Stops accepting; stop->done when drained, and the reactor does not know the queue any more. */
+void sfs_queue_stop(struct sfs_queue *q, struct sfs_queue_stop *stop);
+/** Detaches it from ring and guest; returns when the reactor has done so. gone tells when it may be freed. */
+void sfs_queue_abandon(struct sfs_queue *q);
+
+#endif
