@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Extended attributes of the user namespace; skipped where the filesystem has none. */
+#include "conf.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#define XATTR_VALUE_MAX 65536 /* Linux's own limit */
+
+static void xattr_file(void)
+{
+	conf_write_file("f", "", 0);
+	if (setxattr("f", "user.probe", "", 0, 0) < 0 && errno == EOPNOTSUPP)
+		conf_skip("no user xattrs here");
+	OK(removexattr("f", "user.probe"));
+}
+
+static void xattr_set_get(void)
+{
+	char found[16] = "";
+
+	xattr_file();
+	OK(setxattr("f", "user.name", "value", 5, 0));
+	EQ(getxattr("f", "user.name", found, sizeof(found)), 5);
+	CHECK(memcmp(found, "value", 5) == 0);
+	EQ(getxattr("f", "user.name", NULL, 0), 5);
+	OK(setxattr("f", "user.name", "other value", 11, 0));
+	EQ(getxattr("f", "user.name", found, sizeof(found)), 11);
+	OK(setxattr("f", "user.empty", "", 0, 0));
+	EQ(getxattr("f", "user.empty", found, sizeof(found)), 0);
+}
+
+static void xattr_flags(void)
+{
+	xattr_file();
+	FAILS(ENODATA, setxattr("f", "user.a", "1", 1, XATTR_REPLACE));
+	OK(setxattr("f", "user.a", "1", 1, XATTR_CREATE));
+	FAILS(EEXIST, setxattr("f", "user.a", "2", 1, XATTR_CREATE));
+	OK(setxattr("f", "user.a", "2", 1, XATTR_REPLACE));
+}
+
+static void xattr_errors(void)
+{
+	char found[16], name[300];
+
+	xattr_file();
+	FAILS(ENODATA, getxattr("f", "user.none", found, sizeof(found)));
+	FAILS(ENODATA, removexattr("f", "user.none"));
+	OK(setxattr("f", "user.long", "0123456789", 10, 0));
+	FAILS(ERANGE, getxattr("f", "user.long", found, 5));
+	FAILS(ERANGE, listxattr("f", found, 3));
+	memset(name, 'n', sizeof(name));
+	memcpy(name, "user.", 5);
+	name[256] = 0;
+	FAILS(ERANGE, setxattr("f", name, "x", 1, 0));
+	FAILS(ENOENT, setxattr("none", "user.a", "x", 1, 0));
+	char *huge = conf_alloc(XATTR_VALUE_MAX + 1);
+	CHECK(setxattr("f", "user.huge", huge, XATTR_VALUE_MAX + 1, 0) < 0 && errno == E2BIG);
+	free(huge);
+}
+
+static bool xattr_listed(const char *list, ssize_t size_bytes, const char *name)
+{
+	for (const char *at = list; at < list + size_bytes; at += strlen(at) + 1) {
+		if (strcmp(at, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+static void xattr_list_remove(void)
+{
+	char name[32], list[4096];
+
+	xattr_file();
+	for (int i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "user.number-%d", i);
+		OK(setxattr("f", name, name, strlen(name), 0));
+	}
+	ssize_t size = OK(listxattr("f", list, sizeof(list)));
+	EQ(listxattr("f", NULL, 0), size);
+	for (int i = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "user.number-%d", i);
+		CHECK(xattr_listed(list, size, name));
+		OK(removexattr("f", name));
+	}
+	size = OK(listxattr("f", list, sizeof(list)));
+	CHECK(!xattr_listed(list, size, "user.number-7"));
+}
+
+/* The largest value that the filesystem below takes: ext4 keeps them in one block, others up to 64 KiB. */
+static void xattr_long_value(void)
+{
+	static const size_t sizes[] = {3000, 16000, 60000, XATTR_VALUE_MAX};
+	char *value = conf_alloc(XATTR_VALUE_MAX), *found = conf_alloc(XATTR_VALUE_MAX);
+
+	xattr_file();
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		conf_fill(value, sizes[i], (unsigned int)i);
+		if (setxattr("f", "user.long", value, sizes[i], 0) < 0) {
+			CHECK(errno == ENOSPC || errno == E2BIG);
+			CHECK(i > 0);
+			break;
+		}
+		EQ(getxattr("f", "user.long", NULL, 0), sizes[i]);
+		EQ(getxattr("f", "user.long", found, XATTR_VALUE_MAX), sizes[i]);
+		CHECK(memcmp(found, value, sizes[i]) == 0);
+	}
+	free(value);
+	free(found);
+}
+
+static void xattr_of_open_file(void)
+{
+	char found[8];
+
+	xattr_file();
+	int fd = OK(open("f", O_RDWR));
+	OK(fsetxattr(fd, "user.a", "fd", 2, 0));
+	EQ(getxattr("f", "user.a", found, sizeof(found)), 2);
+	OK(unlink("f"));
+	EQ(fgetxattr(fd, "user.a", found, sizeof(found)), 2);
+	OK(fsetxattr(fd, "user.b", "gone", 4, 0));
+	CHECK(flistxattr(fd, NULL, 0) >= 14);
+	OK(fremovexattr(fd, "user.a"));
+	FAILS(ENODATA, fgetxattr(fd, "user.a", found, sizeof(found)));
+	OK(close(fd));
+}
+
+static void xattr_of_directory(void)
+{
+	char found[8];
+
+	xattr_file();
+	OK(mkdir("d", 0755));
+	OK(setxattr("d", "user.a", "dir", 3, 0));
+	EQ(getxattr("d", "user.a", found, sizeof(found)), 3);
+	OK(rename("d", "e"));
+	EQ(getxattr("e", "user.a", found, sizeof(found)), 3);
+}
+
+static void xattr_of_symlink(void)
+{
+	xattr_file();
+	OK(symlink("f", "s"));
+	OK(setxattr("s", "user.a", "x", 1, 0));
+	EQ(getxattr("f", "user.a", NULL, 0), 1);
+	FAILS(EPERM, lsetxattr("s", "user.b", "x", 1, 0));
+}
+
+static void xattr_denied(void)
+{
+	char found[8];
+
+	FAILS(EACCES, setxattr("f", "user.b", "x", 1, 0));
+	FAILS(EACCES, removexattr("f", "user.a"));
+	EQ(getxattr("f", "user.a", found, sizeof(found)), 1);
+	FAILS(EACCES, getxattr("secret", "user.a", found, sizeof(found)));
+}
+
+static void xattr_permissions(void)
+{
+	conf_need_root();
+	xattr_file();
+	OK(setxattr("f", "user.a", "x", 1, 0));
+	conf_write_file("secret", "", 0);
+	OK(setxattr("secret", "user.a", "x", 1, 0));
+	OK(chmod("secret", 0600));
+	conf_run_as(CONF_USER, CONF_USER, xattr_denied);
+}
+
+const struct conf_case conf_xattr_cases[] = {
+    {"xattr_set_get", xattr_set_get},
+    {"xattr_flags", xattr_flags},
+    {"xattr_errors", xattr_errors},
+    {"xattr_list_remove", xattr_list_remove},
+    {"xattr_long_value", xattr_long_value},
+    {"xattr_of_open_file", xattr_of_open_file},
+    {"xattr_of_directory", xattr_of_directory},
+    {"xattr_of_symlink", xattr_of_symlink},
+    {"xattr_permissions", xattr_permissions},
+    {NULL, NULL},
+};
