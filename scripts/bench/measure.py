@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""The machine, and one run of spinfs-perf on it."""
+
+import contextlib
+import json
+import os
+import platform
+import resource
+import subprocess
+import time
+
+
+class MeasureError(Exception):
+    pass
+
+
+class Host:
+    """What a run goes by: folders, CPUs, durations."""
+
+    def __init__(self, build, scratch, peers, daemon_cpu, load_cpu, quick):
+        self.build, self.scratch, self.peers = build, scratch, peers
+        self.daemon_cpu, self.load_cpu, self.quick = daemon_cpu, load_cpu, quick
+        self.serial = 0
+        self.failures = []
+        self.time_s, self.ramp_s = (0.5, 0.2) if quick else (1.2, 0.3)
+        self.perf = f"{build}/app/spinfs-perf/spinfs-perf"
+        self.share = f"{scratch}/share"
+        os.makedirs(self.share, exist_ok=True)
+
+    @contextlib.contextmanager
+    def attempt(self, name):
+        """What goes wrong with one daemon is noted, and the others are measured."""
+        try:
+            yield
+        except (MeasureError, OSError, ValueError, subprocess.SubprocessError) as error:
+            self.failures.append(f"{name}: {str(error).strip()[-300:]}")
+
+    def describe(self, root):
+        trip = json.loads(run([self.perf, "--round-trip", "--cpus", str(self.load_cpu), "--daemon-cpus",
+                               str(self.daemon_cpu)]))
+        with open("/proc/cpuinfo") as text:
+            model = next((line.split(":")[1].strip() for line in text if line.startswith("model name")),
+                         platform.machine())
+        commit = run(["git", "-C", root, "describe", "--always", "--dirty"], check=False).strip()
+        filesystem = run(["stat", "-f", "-c", "%T", self.share]).strip()
+        return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(), "commit": commit,
+                "filesystem": filesystem, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+                "daemon_cpu": self.daemon_cpu, "load_cpu": self.load_cpu, "tsc_mhz": tsc_mhz(),
+                "load_average": os.getloadavg()[0], **trip}
+
+
+def entries():
+    """Files of the cases with many: a peer needs a descriptor for each."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return 100000 if limit > 120000 else limit * 3 // 4
+
+
+def tsc_mhz():
+    with open("/proc/cpuinfo") as text:
+        for line in text:
+            if line.startswith("bogomips"):
+                return float(line.split(":")[1]) / 2
+    return 0.0
+
+
+def run(command, check=True, timeout=300):
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=timeout,
+                          check=False)
+    if check and done.returncode:
+        raise MeasureError((done.stderr or done.stdout).strip()[-300:])
+    return done.stdout
+
+
+def options(args):
+    """{"bs": 4096, "direct": True} as words of a command line."""
+    words = []
+    for key, value in args.items():
+        for one in value if isinstance(value, list) else [value]:
+            words.append("--" + key.replace("_", "-"))
+            if one is not True:
+                words.append(str(one))
+    return words
+
+
+def perf(host, target, args, cpu=None):
+    """Runs spinfs-perf: @target is ["--socket", ...], ["--raw", ...] or ["--loopback"]. Its result."""
+    merged = {"time": host.time_s, "ramp": host.ramp_s, "cpus": host.load_cpu if cpu is None else cpu, **args}
+    command = ["numactl", f"--physcpubind={merged['cpus']}", "--localalloc", host.perf, *target,
+               *options(merged), "--json", "-"]
+    if target == ["--loopback"]:
+        command = [host.perf, *target, *options({**merged, "daemon_cpus": host.daemon_cpu}), "--json", "-"]
+    return json.loads(run(command))
+
+
+def raw(host, args):
+    """The bare core: the daemon's CPU, the same files."""
+    return perf(host, ["--raw", host.share], args, host.daemon_cpu)
+
+
+def settle():
+    """What an earlier run wrote is on the disk, so that it does not get there during this one."""
+    os.sync()
+
+
+def drop_caches(host):
+    settle()
+    try:
+        with open("/proc/sys/vm/drop_caches", "w") as file:
+            file.write("3")
+    except OSError:
+        evict(f"{host.share}/perf-data")
+
+
+def evict(folder):
+    """Drops the pages of the folder's files from the page cache."""
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        fd = os.open(f"{folder}/{name}", os.O_RDONLY)
+        os.posix_fadvise(fd, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(fd)
+
+
+def warm(host):
+    """Reads the files of data once."""
+    folder = f"{host.share}/perf-data"
+    for name in os.listdir(folder) if os.path.isdir(folder) else []:
+        with open(f"{folder}/{name}", "rb", buffering=0) as file:
+            while file.read(1 << 20):
+                pass

@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tables and plots of what was measured."""
+
+import os
+import subprocess
+
+from daemons import family
+from stats import SPREAD_MAX, Sample, ratio
+
+LOSS_MAX = 0.05  # against an earlier run
+
+
+def number(value):
+    if value is None:
+        return "-"
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(value) >= limit:
+            return f"{value / {'G': 1e9, 'M': 1e6, 'k': 1e3}[unit]:.3g} {unit}"
+    return f"{value:.4g}"
+
+
+def sample(records, case, daemon, metric):
+    return Sample([r.get(metric) for r in records if r["case"] == case.name and r["daemon"] == daemon])
+
+
+def daemons_of(records, case):
+    seen = []
+    for record in records:
+        if record["case"] == case.name and record["daemon"] not in seen:
+            seen.append(record["daemon"])
+    order = ["raw", "loopback"]
+    return sorted(seen, key=lambda name: (name in order, not name.startswith("spinfs"), name))
+
+
+def medians(records, case):
+    table = {}
+    for daemon in daemons_of(records, case):
+        values = sample(records, case, daemon, case.metric)
+        if values:
+            table[daemon] = values
+    return table
+
+
+def resolve(records, case, who):
+    """The sample that ("peer", metric) and the like stand for, and its name."""
+    name, metric = who
+    if name != "peer":
+        return sample(records, case, name, metric), name
+    peers = [d for d in daemons_of(records, case) if family(d) in ("c", "rust")]
+    found = [(sample(records, case, d, metric), d) for d in peers]
+    found = [(s, d) for s, d in found if s]
+    if not found:
+        return Sample([]), "no peer"
+    lower = metric.endswith("_ns")
+    return (min if lower else max)(found, key=lambda pair: pair[0].median)
+
+
+def judge(records, case, target):
+    """(value as text, name of what it was compared with, verdict)."""
+    above, _ = resolve(records, case, target.above)
+    if target.below is None:
+        if not above:
+            return "not measured", "", "-"
+        value, name = above.median, ""
+    else:
+        below, name = resolve(records, case, target.below)
+        value, why = ratio(above, below)
+        if why:
+            return why, name, "-"
+    met = value >= target.limit if target.sense == ">=" else value <= target.limit
+    return f"{value:.3g}", name, "met" if met else "MISSED"
+
+
+def case_rows(records, case, problem):
+    lines = [f"\n### {case.name}: {case.title}\n"]
+    if problem:
+        lines.append(f"Not complete: {problem}\n")
+    table = medians(records, case)
+    if not table:
+        return lines
+    lines += [f"| daemon | {case.unit or case.metric} | spread | p50 us | p99 us | p99.9 us | ops per CPU s |",
+              "|---|---|---|---|---|---|---|"]
+    for daemon, values in table.items():
+        latency = [sample(records, case, daemon, key) for key in ("p50_ns", "p99_ns", "p999_ns")]
+        cpu = sample(records, case, daemon, "ops_per_cpu_s")
+        steady = "" if values.steady else f" (over {SPREAD_MAX:.0%})"
+        lines.append(f"| {daemon} | {number(values.median)} | {values.spread:.0%}{steady} | "
+                     + " | ".join(f"{s.median / 1000:.2f}" if s else "-" for s in latency)
+                     + f" | {number(cpu.median) if cpu else '-'} |")
+    if case.targets:
+        lines += ["", "| measure | value | against | target | |", "|---|---|---|---|---|"]
+    for target in case.targets:
+        value, name, verdict = judge(records, case, target)
+        sense = "at least" if target.sense == ">=" else "at most"
+        lines.append(f"| {target.label} | {value} | {name} | {sense} {target.limit:g} | {verdict} |")
+    return lines
+
+
+def markdown(host, cases, records, problems):
+    trip = host["eventfd_round_trip_ns"] / 1000
+    lines = ["# Results\n",
+             f"{host['cpu']}, {host['cpus']} CPUs, Linux {host['kernel']}, {host['filesystem']}, commit "
+             f"{host['commit']}, {host['date']}. Eventfd round trip between the two CPUs: {trip:.1f} us. Medians over "
+             f"the rounds; spread is the interquartile range as a share of the median, and above {SPREAD_MAX:.0%} "
+             "nothing is compared. \"raw\" is the bare core, \"loopback\" the ceiling of the load generator."]
+    for case in cases:
+        lines += case_rows(records, case, problems.get(case.name))
+    return "\n".join(lines) + "\n"
+
+
+def comparison(cases, old, new):
+    """A table against an earlier run, and whether anything of ours lost more than LOSS_MAX."""
+    lines = ["\n## Against the earlier run\n", "| case | daemon | then | now | ratio | |", "|---|---|---|---|---|---|"]
+    worse = False
+    for case in cases:
+        for daemon, now in medians(new, case).items():
+            then = sample(old, case, daemon, case.metric)
+            value, why = ratio(now, then)
+            if why:
+                verdict, shown = "", why
+            else:
+                loss = value - 1 if case.metric_lower else 1 - value
+                lost = loss > LOSS_MAX and daemon.startswith("spinfs")
+                worse |= lost
+                verdict, shown = "LOSS" if lost else "", f"{value:.3f}"
+            before = number(then.median) if then else "-"
+            lines.append(f"| {case.name} | {daemon} | {before} | {number(now.median)} | {shown} | {verdict} |")
+    return "\n".join(lines) + "\n", worse
+
+
+# --- plots ---
+
+def gnuplot(out, name, commands, blocks):
+    """One picture; @blocks: title to rows of data. Nothing where there is nothing to draw."""
+    blocks = {title: rows for title, rows in blocks.items() if rows}
+    if not blocks:
+        return
+    data = "".join(f"$d{i} << EOD\n" + "".join(" ".join(map(str, row)) + "\n" for row in rows) + "EOD\n"
+                   for i, rows in enumerate(blocks.values()))
+    style = "with boxes fill solid" if "boxes" in commands else "with linespoints"
+    columns = "using 1:2:xtic(3)" if "boxes" in commands else "using 1:2"
+    drawn = ", ".join(f"$d{i} {columns} {style} title \"{title}\"" for i, title in enumerate(blocks))
+    script = (f"set terminal svg size 800,500\nset output \"{os.path.join(out, name)}.svg\"\nset key outside\n"
+              f"set grid\n{data}{commands.replace('boxes', '')}\nplot {drawn}\n")
+    subprocess.run(["gnuplot"], input=script, text=True, check=False)
+
+
+def by_parameter(cases, records, names, argument, metric, scale=1.0):
+    units = {"K": 1 << 10, "M": 1 << 20}
+    blocks = {}
+    for case in (c for c in cases if c.name in names):
+        at = str(case.args[argument])
+        at = int(at[:-1]) * units[at[-1]] if at[-1] in units else int(at)
+        for daemon in daemons_of(records, case):
+            values = sample(records, case, daemon, metric)
+            if values and daemon in ("spinfs", "c", "rust", "raw"):
+                blocks.setdefault(daemon, []).append((at, values.median * scale))
+    return {daemon: sorted(rows) for daemon, rows in blocks.items() if len(rows) > 1}
+
+
+def distribution(records, case_name):
+    """Share of requests that took longer, over time, of the last round."""
+    blocks = {}
+    for record in records:
+        if record["case"] != case_name or "histogram_ns" not in record or record["daemon"] == "loopback":
+            continue
+        total = sum(count for _, count in record["histogram_ns"])
+        rows, left = [], total
+        for upper, count in record["histogram_ns"]:
+            left -= count
+            if left > 0:
+                rows.append((upper / 1000, left / total))
+        blocks[record["daemon"]] = rows
+    return blocks
+
+
+def plots(out, cases, records):
+    depths = ["randread-1", "randread-32", "randread-128"] + [c.name for c in cases if c.plot == "depth"]
+    gnuplot(out, "iops-depth",
+            "set logscale x 2\nset xlabel 'in flight'\nset ylabel 'operations a second'\nset yrange [0:]",
+            by_parameter(cases, records, depths, "iodepth", "ops_s"))
+    blocks = [c.name for c in cases if c.plot == "block"]
+    gnuplot(out, "throughput-block", "set logscale x 2\nset xlabel 'bytes'\nset ylabel 'GB/s'\nset yrange [0:]",
+            by_parameter(cases, records, blocks, "bs", "bytes_s", 1e-9))
+    for name in ("randread-1", "randread-32"):
+        gnuplot(out, f"latency-{name}", "set logscale xy\nset xlabel 'us'\nset ylabel 'share that took longer'",
+                distribution(records, name))
+    rows = {}
+    for at, case in enumerate(c for c in cases if c.metric == "ops_s"):
+        for shift, daemon in enumerate(("spinfs", "c", "rust")):
+            values = sample(records, case, daemon, "ops_per_cpu_s")
+            if values:
+                label = case.name if shift == 0 else "\"\""
+                rows.setdefault(daemon, []).append((at + shift * 0.28, values.median, label))
+    gnuplot(out, "ops-cpu", "boxes\nset boxwidth 0.26\nset logscale y\nset xtics rotate by -45\n"
+            "set ylabel 'operations a CPU second of the daemon'", rows)
