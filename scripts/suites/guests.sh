@@ -1,0 +1,366 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: BSD-3-Clause
+# shellcheck disable=SC2154 # names of test.sh
+#
+# The suites with real guests: uml, qemu. Each case has a share of its own and, if not said otherwise, a daemon of its own.
+
+guests_program=$build/test/guest/conformance
+guests_fsops=$build/test/guest/fsops
+guests_number=0
+
+# guests_case NAME: begins a case; sets guests_name, share, socket, log and work, a folder that goes with the case.
+guests_case() {
+  guests_number=$((guests_number + 1))
+  work=$scratch/guest-$guests_number
+  share=$work/share socket=$work/socket log=$work/log guests_name=$1
+  mkdir -p "$share"
+  chmod 755 "$work" "$share"
+}
+
+# guests_daemon [OPTION...]: the case's daemon on its share. Where it does not start, the case has failed.
+guests_daemon() {
+  daemon_start "$work/spinfsd.log" "$socket" --socket-path "$socket" --shared-dir "$share" --tag share --xattr \
+    -o posix_lock,flock --sandbox none --seccomp none "$@" >"$log" 2>&1 && return 0
+  report_fail "$guests_name" "$log"
+  return 1
+}
+
+# guests_end STATUS: ends the case with its daemon, whose clean exit is part of it; the log of both is shown on failure.
+guests_end() {
+  local status=$1 stopped=0
+  daemon_stop "$daemon_pid" || stopped=$?
+  if ((status == 0 && stopped != 0)); then
+    echo "spinfsd ended with status $stopped" >>"$log"
+    status=$stopped
+  fi
+  if ((status)); then
+    { echo "--- spinfsd:"; tail -n 40 "$work/spinfsd.log"; } >>"$log"
+  fi
+  report_status "$guests_name" "$status" "$log"
+  rm -rf "$work"
+}
+
+# Waits up to $1 seconds for the command that follows.
+guests_until() {
+  local tries=$(($1 * 10))
+  shift
+  until "$@"; do
+    ((tries-- > 0)) || return 1
+    sleep 0.1
+  done
+}
+
+# conformance KIND LABEL [guest_boot's options...]; extra daemon options in guests_daemon_options.
+guests_conformance() {
+  local kind=$1 status=0 stopped=0
+  guests_case "$2"
+  shift 2
+  echo 'conformance /mnt' >"$work/script"
+  guests_daemon "${guests_daemon_options[@]}" || return 0
+  guest_boot --timeout 600 --program "$guests_program" "$@" "$kind" "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+  daemon_stop "$daemon_pid" || stopped=$?
+  if ((status != 0 || stopped != 0)); then
+    { echo "--- spinfsd:"; tail -n 40 "$work/spinfsd.log"; } >>"$log"
+  fi
+  report_program "$guests_name" "$status" "$log"
+  ((stopped == 0)) || report_fail "$guests_name: spinfsd ended with status $stopped" "$work/spinfsd.log"
+  rm -rf "$work"
+}
+
+guests_fio() {
+  local kind=$1 status=0 size=16m
+  guests_case "$1: fio with verification"
+  [[ $quick == 1 || $kind == qemu ]] || size=64m
+  cat >"$work/script" <<SCRIPT
+mkdir /mnt/fio || exit
+common="--directory=/mnt/fio --thread --size=$size --verify=crc32c --verify_fatal=1 --do_verify=1 --group_reporting --minimal"
+for job in "--rw=randwrite --bs=4k-64k" "--rw=write --bs=1m" "--rw=randrw --bs=4k --direct=1 --numjobs=2" \\
+           "--rw=randwrite --bs=4k-16k --fsync=64 --ioengine=mmap"; do
+  rm -f /mnt/fio/*
+  if ! fio --name=job \$common \$job >/tmp/out 2>&1; then
+    echo "fio \$job"
+    cat /tmp/out
+    exit 1
+  fi
+done
+SCRIPT
+  guests_daemon || return 0
+  guest_boot --timeout 600 --memory 768 --program "$(command -v fio)" "$kind" "$socket" share "$work/script" \
+    >"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+# Random operations, checked as they go, after a remount, and from the host; in the cache modes.
+guests_fsops() {
+  local kind=$1 mode status=0 count=1500 options
+  ((quick)) || count=10000
+  for mode in '--cache auto' '--cache never --allow-mmap' '--cache always --writeback --killpriv-v2'; do
+    guests_case "$kind: random operations, $mode"
+    mkdir "$share/ops"
+    cat >"$work/script" <<SCRIPT
+fsops run /mnt/ops $RANDOM $count /tmp/list || exit
+umount /mnt && mount -t virtiofs share /mnt || exit
+fsops check /mnt/ops /tmp/list || exit
+cp /tmp/list /mnt/list
+SCRIPT
+    read -ra options <<<"$mode"
+    guests_daemon "${options[@]}" || continue
+    status=0
+    guest_boot --timeout 600 --program "$guests_fsops" "$kind" "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+    if ((status == 0)); then
+      "$guests_fsops" check "$share/ops" "$share/list" >>"$log" 2>&1 || status=$?
+    fi
+    cat "$work/script" >>"$log"
+    guests_end "$status"
+    ((quick == 0)) || break
+  done
+}
+
+guests_dbench() {
+  local kind=$1 status=0
+  guests_case "$1: dbench"
+  cat >"$work/script" <<'SCRIPT'
+dbench -c /usr/share/dbench/client.txt -D /mnt -t 15 4 >/tmp/out 2>&1 && grep -q '^Throughput' /tmp/out && exit 0
+tail -n 30 /tmp/out
+exit 1
+SCRIPT
+  guests_daemon || return 0
+  guest_boot --timeout 300 --memory 512 --program "$(command -v dbench)" \
+    --file /usr/share/dbench/client.txt /usr/share/dbench/client.txt "$kind" "$socket" share "$work/script" \
+    >"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+# A source tree that brings its system headers along, as an archive, so that two compilers see the same.
+guests_tree_pack() {
+  local tree=$work/tree header
+  mkdir -p "$tree/system"
+  cp "$root"/test/guest/*.[ch] "$tree/"
+  (cd "$tree" && gcc -O1 -D_GNU_SOURCE -fPIC -M ./*.c) | grep -o ' /[^ ]*' | xargs -n 1 realpath | sort -u |
+    while read -r header; do
+      install -D "$header" "$tree/system$header"
+    done
+  cat >"$tree/build.sh" <<SCRIPT
+set -e
+for source in *.c; do
+  gcc -O1 -fno-ident -D_GNU_SOURCE -fPIC -nostdinc -isystem "system$(realpath "$(gcc -print-file-name=include)")" \\
+    -isystem system/usr/include/x86_64-linux-gnu -isystem system/usr/include -c "\$source"
+done
+ld -r -o all.o conf*.o
+SCRIPT
+  tar -C "$work" -cf "$share/tree.tar" tree
+}
+
+# Unpack, compile and delete in the guest; before the delete the host builds the same and compares every byte.
+guests_tree() {
+  local kind=$1 status=0
+  guests_case "$1: unpack, compile, delete a source tree"
+  guests_tree_pack
+  (cd "$work/tree" && sh build.sh) >"$log" 2>&1 || { report_fail "$guests_name (on the host)" "$log"; return 0; }
+  cat >"$work/script" <<'SCRIPT'
+set -e
+cd /mnt
+tar -xf tree.tar
+(cd tree && TMPDIR=/mnt sh build.sh)
+touch built
+until [ -e compared ]; do sleep 1; done
+rm -rf tree
+[ ! -e tree ]
+SCRIPT
+  guests_daemon || return 0
+  guest_start --timeout 600 --memory 768 --program "$(command -v gcc)" --program "$(gcc -print-prog-name=cc1)" \
+    --program "$(command -v as)" --program "$(command -v ld)" "$kind" "$socket" share "$work/script"
+  local pid=$GUEST_PID console=$GUEST_LOG
+  if guests_until 590 guests_built_or_gone "$pid" && [[ -e $share/built ]]; then
+    diff -r "$work/tree" "$share/tree" >"$work/diff" 2>&1 || status=$?
+  fi
+  touch "$share/compared"
+  guest_wait "$pid" "$console" >"$log" 2>&1 || status=$?
+  if [[ -s $work/diff ]]; then
+    { echo '--- the host and the guest differ:'; cat "$work/diff"; } >>"$log"
+  fi
+  if ((status == 0)) && [[ ! -e $share/built || -e $share/tree ]]; then
+    echo 'the tree was not built, or is still there on the host' >>"$log"
+    status=1
+  fi
+  guests_end "$status"
+}
+
+guests_built_or_gone() {
+  [[ -e $share/built ]] || ! kill -0 "$1" 2>/dev/null
+}
+
+# Two guests on two devices of one daemon that share one folder: each must see what the other wrote.
+guests_two() {
+  local kind=$1 status=0 me pids=() logs=()
+  guests_case "$1: two guests on one daemon"
+  cat >"$work/script" <<'SCRIPT'
+set -e
+cd /mnt
+seq 1 20000 | sed "s/^/$ME /" >"$ME.new"
+mv "$ME.new" "$ME"
+tries=0
+until [ -e "$OTHER" ]; do
+  tries=$((tries + 1))
+  [ $tries -lt 100 ]
+  sleep 1
+done
+seq 1 20000 | sed "s/^/$OTHER /" | cmp - "$OTHER"
+conformance --only data_ --only name_rename /mnt
+SCRIPT
+  daemon_config "$work/config.json" "$share" "$work/first" share "$work/second" share2
+  daemon_start "$work/spinfsd.log" "$work/first $work/second" --config "$work/config.json" >"$log" 2>&1 ||
+    { report_fail "$guests_name" "$log"; return 0; }
+  for me in first second; do
+    local other=second tag=share
+    [[ $me == first ]] || other=first tag=share2
+    guest_start --timeout 300 --program "$guests_program" --env "ME=$me" --env "OTHER=$other" \
+      "$kind" "$work/$me" "$tag" "$work/script"
+    pids+=("$GUEST_PID") logs+=("$GUEST_LOG")
+  done
+  guest_wait "${pids[0]}" "${logs[0]}" >"$log" 2>&1 || status=$?
+  guest_wait "${pids[1]}" "${logs[1]}" >>"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+guests_wrote() {
+  (($(stat -c %s "$share/load" 2>/dev/null || echo 0) >= 4194304))
+}
+
+# A guest ends under load as by a power cut; the daemon goes on and serves the next one.
+guests_killed() {
+  local kind=$1 status=0 round
+  guests_case "$1: a guest killed under load, and the next one"
+  cat >"$work/load" <<'SCRIPT'
+while :; do
+  dd if=/dev/zero of=/mnt/load bs=64k count=256 conv=notrunc oflag=append 2>/dev/null
+  ls -l /mnt >/dev/null
+done
+SCRIPT
+  echo 'conformance --only open_ --only name_ /mnt' >"$work/script"
+  guests_daemon --on-disconnect listen || return 0
+  for round in 1 2 3; do
+    rm -f "$share/load"
+    guest_start --timeout 120 "$kind" "$socket" share "$work/load"
+    local pid=$GUEST_PID console=$GUEST_LOG
+    if ! guests_until 60 guests_wrote; then
+      status=1
+      guest_kill "$pid"
+      { echo "round $round: no load came"; guest_wait "$pid" "$console"; } >>"$log" 2>&1 || true
+      break
+    fi
+    guest_kill "$pid"
+    guest_wait "$pid" "$console" >/dev/null 2>&1 || true
+  done
+  if ((status == 0)); then
+    guest_boot --timeout 300 --program "$guests_program" "$kind" "$socket" share "$work/script" >>"$log" 2>&1 || status=$?
+  fi
+  guests_end "$status"
+}
+
+# Locks of the host keep a guest waiting; it goes on when they go, and ends while it waits without harm to the next one.
+guests_locks() {
+  local kind=$1 status=0 round holder
+  guests_case "$1: locks between the host and guests"
+  touch "$share/f"
+  echo 'flock /mnt/f touch /mnt/got & sleep 1; touch /mnt/waits; wait $!' >"$work/script"
+  guests_daemon --on-disconnect listen || return 0
+  for round in killed served; do
+    rm -f "$share/waits" "$share/got"
+    exec {holder}>"$share/f"
+    flock "$holder"
+    guest_start --timeout 120 --program "$(command -v flock)" "$kind" "$socket" share "$work/script" {holder}>&-
+    local pid=$GUEST_PID console=$GUEST_LOG
+    guests_until 60 test -e "$share/waits" || status=1
+    if [[ -e $share/got ]]; then
+      echo 'the guest has a lock that the host holds' >>"$log"
+      status=1
+    fi
+    if [[ $round == killed ]]; then
+      guest_kill "$pid"
+      guest_wait "$pid" "$console" >/dev/null 2>&1 || true
+      exec {holder}>&-
+    else
+      exec {holder}>&-
+      guest_wait "$pid" "$console" >>"$log" 2>&1 || status=$?
+      [[ -e $share/got ]] || status=1
+    fi
+  done
+  guests_end "$status"
+}
+
+# A kernel that uses every request queue: four CPUs, four queues, requests counted on each of them by the daemon.
+guests_queues() {
+  local status=0
+  # shellcheck disable=SC2034 # for guest.sh
+  local GUEST_KERNEL=
+  guests_case 'qemu: Linux 6.12 with four CPUs uses four queues'
+  guest_kernel bookworm-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
+  cat >"$work/script" <<'SCRIPT'
+for cpu in 0 1 2 3; do
+  taskset $((1 << cpu)) dd if=/dev/zero of=/mnt/cpu$cpu bs=64k count=64 2>/dev/null || exit
+done
+echo 3 >/proc/sys/vm/drop_caches
+for cpu in 0 1 2 3; do
+  taskset $((1 << cpu)) dd if=/mnt/cpu$cpu of=/dev/null bs=64k 2>/dev/null || exit
+done
+touch /mnt/done
+until [ -e /mnt/counted ]; do sleep 1; done
+conformance --only data_ --only open_ /mnt
+SCRIPT
+  guests_daemon --request-queues 4 --control-socket "$work/control" || return 0
+  guest_start --timeout 300 --smp 4 --queues 4 --program "$guests_program" qemu "$socket" share "$work/script"
+  local pid=$GUEST_PID console=$GUEST_LOG
+  guests_until 120 test -e "$share/done" || status=1
+  "$spinfs_ctl" --socket "$work/control" stats --json >"$work/stats" 2>&1 || status=$?
+  touch "$share/counted"
+  guest_wait "$pid" "$console" >"$log" 2>&1 || status=$?
+  if ! python3 - "$work/stats" >>"$log" 2>&1 <<'PYTHON'; then status=1; fi
+import json, sys
+queues = json.load(open(sys.argv[1]))["devices"][0]["queues"]
+requests = {queue["index"]: queue["requests"] for queue in queues}
+print("requests of each queue:", requests)
+sys.exit(any(requests.get(index, 0) < 10 for index in (1, 2, 3, 4)))
+PYTHON
+  guests_end "$status"
+}
+
+# What both suites need: the build and its daemon.
+guests_ready() {
+  build_variant gcc || return 1
+  build_daemon "$1" gcc
+}
+
+suite_uml() {
+  local engine guests_daemon_options=()
+  guests_ready uml || return 0
+  for engine in "${engines[@]}"; do
+    guests_daemon_options=(--engine "$engine")
+    guests_conformance uml "uml: conformance, $engine"
+    ((quick == 0)) || break
+  done
+  guests_fsops uml
+  guests_fio uml
+  guests_killed uml
+  guests_locks uml
+  guests_two uml
+  ((quick == 0)) || return 0
+  guests_dbench uml
+  guests_tree uml
+}
+
+suite_qemu() {
+  local guests_daemon_options=()
+  guests_ready qemu || return 0
+  guest_kernel bookworm >"$scratch/kernel.log" 2>&1 || { report_fail 'qemu: no kernel for the guest' "$scratch/kernel.log"; return 0; }
+  guests_conformance qemu 'qemu: conformance'
+  ((quick == 0)) || return 0
+  guests_conformance qemu 'qemu: conformance, 4 CPUs, small rings' --smp 4 --queue-size 16
+  guests_queues
+  guests_fsops qemu
+  guests_fio qemu
+  guests_dbench qemu
+  guests_killed qemu
+  guests_two qemu
+  guests_tree qemu
+}
