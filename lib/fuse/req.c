@@ -521,7 +521,10 @@ static void req_count(struct sfs_req *req, uint64_t end_ns)
 	if (req->res < 0)
 		SFS_STAT_ADD(st->errors, 1);
 	SFS_STAT_ADD(st->path[req->path], 1);
-	SFS_STAT_ADD(st->bytes, req->op->flags & SFS_OP_DATA_IN ? req->out.write.size : req->data_bytes);
+	/* A refused request's `out` is an earlier one's. */
+	if (req->res >= 0)
+		SFS_STAT_ADD(st->bytes,
+			     req->op->flags & SFS_OP_DATA_IN ? req->out.write.size : req->data_bytes);
 	sfs_hist_add(&st->hist, end_ns - req->start_ns);
 }
 
