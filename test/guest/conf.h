@@ -34,6 +34,10 @@ extern const struct conf_case conf_ext_cases[];
 #define CONF_USER       1000
 #define CONF_OTHER_USER 2000
 
+/* Processes that may wait for one lock at a time: --waiters. */
+#define CONF_WAITERS_MAX 256
+extern unsigned int conf_waiters;
+
 /* The condition holds. */
 #define CHECK(cond) conf_check(__FILE__, __LINE__, #cond, (cond))
 /* Both numbers are the same. */

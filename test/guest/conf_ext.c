@@ -98,14 +98,13 @@ static void ext_lock(int fd, int cmd, short type, off_t start, off_t length)
 /* More processes wait than any pool has threads; each hands on to the next. */
 static void ext_lock_chain(void)
 {
-	enum { processes = 24 };
-	pid_t pids[processes];
+	pid_t pids[CONF_WAITERS_MAX];
 	int fd = OK(open("f", O_RDWR | O_CREAT, 0644)), ready[2];
 	char byte = 'x';
 
 	conf_pipe(ready);
 	ext_lock(fd, F_SETLK, F_WRLCK, 0, 0);
-	for (int i = 0; i < processes; i++) {
+	for (unsigned int i = 0; i < conf_waiters; i++) {
 		pids[i] = conf_fork();
 		if (pids[i] == 0) {
 			int own = OK(open("f", O_RDWR));
@@ -117,16 +116,16 @@ static void ext_lock_chain(void)
 			_exit(0);
 		}
 	}
-	for (int i = 0; i < processes; i++)
+	for (unsigned int i = 0; i < conf_waiters; i++)
 		conf_await(ready[0]);
 	/* Other work goes on meanwhile. */
 	conf_write_file("other", "data", 4);
 	conf_expect_file("other", "data", 4);
 	ext_lock(fd, F_SETLK, F_UNLCK, 0, 0);
-	for (int i = 0; i < processes; i++)
+	for (unsigned int i = 0; i < conf_waiters; i++)
 		conf_join(pids[i]);
 	struct stat st = conf_lstat("f");
-	EQ(st.st_size, processes);
+	EQ(st.st_size, conf_waiters);
 	OK(close(fd));
 }
 

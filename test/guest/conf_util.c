@@ -19,6 +19,8 @@ static _Noreturn void conf_end(int status)
 	_exit(status);
 }
 
+unsigned int conf_waiters = 24;
+
 void conf_check(const char *file, int line, const char *text, bool holds)
 {
 	if (holds)

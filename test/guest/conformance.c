@@ -39,12 +39,14 @@ struct run {
 
 static void run_usage(FILE *to)
 {
-	fputs(
-	    "usage: conformance [--only NAME]... [--skip NAME]... DIR\n"
-	    "       conformance --list\n"
-	    "NAME is a case or the beginning of some cases' names. Exit status: 0 none failed, 1 some did,\n"
-	    "2 usage or DIR is of no use.\n",
-	    to);
+	fputs("usage: conformance [--only NAME]... [--skip NAME]... [--waiters N] DIR\n"
+	      "       conformance --list\n"
+	      "NAME is a case or the beginning of some cases' names. N processes wait for one lock at a time "
+	      "(24): a share\n"
+	      "lets half as many requests wait as its queue has entries. Exit status: 0 none failed, 1 some "
+	      "did, 2 usage\n"
+	      "or DIR is of no use.\n",
+	      to);
 }
 
 static bool run_named(const struct run_words *words, const char *name)
@@ -163,6 +165,17 @@ static bool run_add(struct run_words *words, const char *word)
 	return true;
 }
 
+static bool run_number(unsigned int *number, const char *word)
+{
+	char *end;
+	unsigned long value = word ? strtoul(word, &end, 10) : 0;
+
+	if (value == 0 || value > CONF_WAITERS_MAX || *end)
+		return false;
+	*number = (unsigned int)value;
+	return true;
+}
+
 static bool run_parse(struct run *run, char **argv)
 {
 	for (; *argv; argv++) {
@@ -173,6 +186,9 @@ static bool run_parse(struct run *run, char **argv)
 				return false;
 		} else if (strcmp(*argv, "--skip") == 0) {
 			if (!run_add(&run->skip, *++argv))
+				return false;
+		} else if (strcmp(*argv, "--waiters") == 0) {
+			if (!run_number(&conf_waiters, *++argv))
 				return false;
 		} else if (**argv == '-' || run->dir) {
 			return false;
