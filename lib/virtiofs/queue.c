@@ -10,7 +10,6 @@
 
 /* Chains that one turn takes from one ring: what one guest may ask of the reactor before the next has its turn. */
 #define ACCEPT_BATCH 64
-#define ACCEPT_GROUP 16
 
 /* --- the turn --- */
 
@@ -21,73 +20,88 @@ static void queue_fault(struct sfs_queue *q, const char *why)
 	SFS_ERROR("queue %u stopped: %s", q->idx, why);
 }
 
-/* Takes the next chain into a slot. NULL with *more set: a malformed one went straight back; without: nothing to take. */
-static struct sfs_req *queue_take(struct sfs_queue *q, bool *more)
+/*
+ * Takes the next chain into a slot; malformed ones go straight back. @left: how many chains may be taken, counted down.
+ * NULL: none waits, or there is no slot for it.
+ */
+static struct sfs_req *queue_take(struct sfs_queue *q, unsigned *left)
 {
 	struct sfs_lane *lane = &q->lane;
 	struct iovec *big;
-	struct sfs_req *req = sfs_lane_slot_get(lane, &big);
+	struct sfs_req *req;
 	int rc;
 
-	*more = false;
-	if (!req)
-		return NULL;
-	rc = sfs_virtq_pop(&q->vq, &req->chain, big);
-	if (SFS_LIKELY(rc > 0)) {
-		if (req->chain.iov == big)
-			sfs_lane_big_take(lane, req);
-		/* Header and arguments: read soon, written by another core. */
-		__builtin_prefetch(req->chain.iov[0].iov_base);
-		if (req->chain.readable_count > 1)
-			__builtin_prefetch(req->chain.iov[1].iov_base);
-		return req;
-	}
-	sfs_lane_slot_put(lane, req);
-	if (rc == -EBADMSG) {
+	while (*left) {
+		req = sfs_lane_slot_get(lane, &big);
+		if (!req)
+			return NULL;
+		rc = sfs_virtq_pop(&q->vq, &req->chain, big);
+		if (SFS_LIKELY(rc > 0)) {
+			--*left;
+			if (req->chain.iov == big)
+				sfs_lane_big_take(lane, req);
+			return req;
+		}
+		sfs_lane_slot_put(lane, req);
+		if (rc != -EBADMSG)
+			return NULL;
+		--*left;
 		SFS_STAT_ADD(lane->bad_requests, 1);
 		sfs_virtq_push(&q->vq, req->chain.head, 0);
-		*more = true;
 	}
 	return NULL;
 }
 
-/* Chains are walked a group at a time before the first of them runs, so that what another core wrote is fetched in one go. */
-static unsigned queue_accept_group(struct sfs_queue *q, unsigned count)
+/* What the request's first step reads, and the reply header: lines that another core wrote. */
+static void queue_prefetch(struct sfs_req *req)
 {
-	struct sfs_req *group[ACCEPT_GROUP];
-	unsigned taken = 0, n = 0;
-	bool more = true;
+	struct sfs_chain *c = &req->chain;
 
-	sfs_virtq_prefetch(&q->vq, count);
-	while (n < count && more) {
-		struct sfs_req *req = queue_take(q, &more);
-
-		if (req) {
-			group[taken++] = req;
-			more = true;
-		}
-		n += more;
-	}
-	for (unsigned i = 0; i < taken; i++)
-		sfs_req_begin(group[i]);
-	return n;
+	__builtin_prefetch(c->iov[0].iov_base);
+	if (c->readable_count > 1)
+		__builtin_prefetch(c->iov[1].iov_base);
+	if (c->writable_count)
+		sfs_prefetch_write(sfs_chain_writable(c)->iov_base);
 }
 
-/* 3. accept: up to a batch of chains, copied, checked, run. */
+/* As if it had not been taken. */
+static void queue_untake(struct sfs_queue *q, struct sfs_req *req)
+{
+	sfs_virtq_unpop(&q->vq, req->chain.head);
+	sfs_lane_slot_put(&q->lane, req);
+}
+
+/*
+ * 3. accept: up to a batch of chains, copied, checked, run. While one runs, the caches fetch what the next ones need: its
+ * header, the table of the one after, the descriptor of the third.
+ */
 static unsigned queue_accept(struct sfs_queue *q)
 {
-	unsigned n = 0, pending, count, did;
+	struct sfs_virtq *vq = &q->vq;
+	unsigned n = SFS_MIN(sfs_virtq_pending(vq), (unsigned)ACCEPT_BATCH), left = n;
+	struct sfs_req *req, *next;
 
-	while (n < ACCEPT_BATCH && !q->lane.barrier_count && (pending = sfs_virtq_pending(&q->vq)) != 0) {
-		count = SFS_MIN(pending, (unsigned)ACCEPT_GROUP);
-		did = queue_accept_group(q, count);
-		n += did;
-		if (did < count)
+	if (n == 0)
+		goto out;
+	sfs_virtq_prefetch(vq, n);
+	req = queue_take(q, &left);
+	while (req) {
+		next = queue_take(q, &left);
+		if (next)
+			queue_prefetch(next);
+		sfs_virtq_prefetch(vq, left);
+		sfs_req_begin(req);
+		if (SFS_UNLIKELY(q->lane.barrier_count && next)) {
+			queue_untake(q, next);
+			left++;
 			break;
+		}
+		req = next;
 	}
-	if (SFS_UNLIKELY(q->vq.fault != NULL))
-		queue_fault(q, q->vq.fault);
-	return n;
+out:
+	if (SFS_UNLIKELY(vq->fault != NULL))
+		queue_fault(q, vq->fault);
+	return n - left;
 }
 
 /* 5. answer: ended requests leave; used elements written, slots free. */

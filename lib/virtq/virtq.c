@@ -95,14 +95,14 @@ unsigned sfs_virtq_pending(struct sfs_virtq *vq)
 	return n;
 }
 
-/* A walk over one chain. Segments go to iov; readable ones come first. */
+/* What the slow ways of a walk over one chain share with the quick one. */
 struct walk {
 	struct sfs_virtq *vq;
 	struct sfs_chain *chain;
 	struct iovec *big;
 	const struct sfs_mem_region
-	    *last; /* where the segment before was: nearly always where the next is, too */
-	unsigned count, max;
+	    *last;           /* where the segment before was: nearly always where the next is, too */
+	unsigned count, max; /* segments in chain->iov, and its room */
 };
 
 static int walk_grow(struct walk *w)
@@ -118,31 +118,21 @@ static int walk_grow(struct walk *w)
 }
 
 /* One segment, inside of one region. */
-static inline int walk_push(struct walk *w, void *p, uint64_t n, bool writable)
+static int walk_push(struct walk *w, void *p, uint64_t n)
 {
-	struct sfs_chain *c = w->chain;
+	int rc = w->count == w->max ? walk_grow(w) : 0;
 
-	if (SFS_UNLIKELY(w->count == w->max)) {
-		int rc = walk_grow(w);
-
-		if (rc)
-			return rc;
-	}
-	c->iov[w->count].iov_base = p;
-	c->iov[w->count].iov_len = n;
-	w->count++;
-	if (writable) {
-		c->writable_count++;
-		c->writable_bytes += n;
-	} else {
-		c->readable_count++;
-		c->readable_bytes += n;
-	}
+	if (rc)
+		return rc;
+	w->chain->iov[w->count++] = (struct iovec){.iov_base = p, .iov_len = n};
 	return 0;
 }
 
-/* A descriptor's memory wherever it is: one segment, or more where it crosses from one region into the next. */
-static int walk_find(struct walk *w, uint64_t gpa, uint64_t len, bool writable)
+/*
+ * A descriptor that the quick way does not take: of no length, in another region than the one before, over the border
+ * between two (then it makes more than one segment), or one more than the array has room for.
+ */
+static __attribute__((noinline)) int walk_find(struct walk *w, uint64_t gpa, uint64_t len)
 {
 	const struct sfs_mem *mem = w->vq->mem;
 	int rc = 0;
@@ -156,22 +146,11 @@ static int walk_find(struct walk *w, uint64_t gpa, uint64_t len, bool writable)
 		for (unsigned i = 0; i < mem->region_count; i++)
 			if (gpa - mem->regions[i].guest_addr < mem->regions[i].bytes)
 				w->last = &mem->regions[i];
-		rc = walk_push(w, p, n, writable);
+		rc = walk_push(w, p, n);
 		gpa += n;
 		len -= n;
 	}
 	return rc;
-}
-
-static inline int walk_add(struct walk *w, uint64_t gpa, uint64_t len, bool writable)
-{
-	uint64_t off = gpa - w->last->guest_addr;
-
-	if (SFS_UNLIKELY(!writable && w->chain->writable_count))
-		return -EBADMSG; /* virtio 1.2, 2.7.4.2: readable ones come first */
-	if (SFS_LIKELY(len && off < w->last->bytes && len <= w->last->bytes - off))
-		return walk_push(w, w->last->host + off, len, writable);
-	return walk_find(w, gpa, len, writable);
 }
 
 /* Reads a descriptor once: two loads that nobody may repeat. */
@@ -188,38 +167,99 @@ static inline struct vring_desc desc_load(const struct vring_desc *from)
 	return u.d;
 }
 
-/*
- * Follows the chain in a table of @size descriptors from @idx on. A loop ends by the count of steps, and so does a table
- * that is larger than any chain: descriptors of length zero would make no segments, only work.
- */
-static int walk_table(struct walk *w, const struct vring_desc *table, unsigned size, uint16_t idx,
-		      bool indirect)
+/* The table that a descriptor of the ring names, or NULL where it may not. */
+static const struct vring_desc *walk_indirect(const struct sfs_virtq *vq, struct vring_desc d)
 {
-	unsigned max = SFS_MIN(size, (unsigned)SFS_CHAIN_SEGS_MAX);
+	uint64_t bytes = d.len;
+	const void *table;
 
-	for (unsigned steps = 0; steps < max; steps++) {
+	if (!vq->indirect || (d.flags & VRING_DESC_F_NEXT) || d.len == 0 || d.len % sizeof(struct vring_desc))
+		return NULL;
+	table = sfs_mem_at(vq->mem, d.addr, &bytes);
+	return bytes < d.len || ((uintptr_t)table & 7) ? NULL : table;
+}
+
+/* How many descriptors of a table a chain may have: a loop ends by that count, and so does a table that is larger than any
+ * chain: descriptors of length zero would make no segments, only work. */
+static inline unsigned walk_steps(unsigned size)
+{
+	return SFS_MIN(size, (unsigned)SFS_CHAIN_SEGS_MAX);
+}
+
+static inline void walk_end(struct sfs_chain *c, const struct iovec *writable, const struct iovec *end,
+			    uint64_t bytes)
+{
+	if (writable) {
+		c->readable_count = (uint16_t)(writable - c->iov);
+		c->writable_count = (uint16_t)(end - writable);
+		c->writable_bytes = bytes - c->readable_bytes;
+	} else {
+		c->readable_count = (uint16_t)(end - c->iov);
+		c->readable_bytes = bytes;
+		c->writable_count = 0;
+		c->writable_bytes = 0;
+	}
+}
+
+/* Follows the chain from descriptor @idx of the ring on. */
+static int walk_chain(struct walk *w, uint16_t idx)
+{
+	struct sfs_virtq *vq = w->vq;
+	struct sfs_chain *c = w->chain;
+	const struct vring_desc *table = vq->desc;
+	unsigned size = vq->size, left = walk_steps(size);
+	const struct sfs_mem_region *last = w->last;
+	struct iovec *at = c->iov, *end = at + w->max,
+		     *writable = NULL; /* the next segment, the first writable one */
+	uint64_t bytes = 0;
+	int rc;
+
+	while (left--) {
 		struct vring_desc d = desc_load(&table[idx]);
-		int rc;
+		uint64_t off = d.addr - last->guest_addr;
 
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			uint64_t bytes = d.len;
-			const void *sub;
-
-			if (indirect || !w->vq->indirect || (d.flags & VRING_DESC_F_NEXT) || d.len == 0 ||
-			    d.len % sizeof(struct vring_desc))
+			if (table != vq->desc)
 				return -EBADMSG;
-			sub = sfs_mem_at(w->vq->mem, d.addr, &bytes);
-			if (!sub || bytes < d.len || ((uintptr_t)sub & 7))
+			table = walk_indirect(vq, d);
+			if (SFS_UNLIKELY(!table))
 				return -EBADMSG;
-			return walk_table(w, sub, d.len / sizeof(struct vring_desc), 0, true);
+			size = d.len / sizeof(d);
+			left = walk_steps(size);
+			idx = 0;
+			continue;
 		}
-		rc = walk_add(w, d.addr, d.len, d.flags & VRING_DESC_F_WRITE);
-		if (rc)
-			return rc;
-		if (!(d.flags & VRING_DESC_F_NEXT))
+		if (!(d.flags & VRING_DESC_F_WRITE)) {
+			if (SFS_UNLIKELY(writable))
+				return -EBADMSG; /* virtio 1.2, 2.7.4.2: readable ones come first */
+		} else if (!writable) {
+			writable = at;
+			c->readable_bytes = bytes;
+		}
+		bytes += d.len;
+		/* Also false for a length of zero. */
+		if (SFS_LIKELY(off < last->bytes && d.len - 1ull < last->bytes - off && at < end)) {
+			at->iov_base = last->host + off;
+			at->iov_len = d.len;
+			at++;
+		} else {
+			unsigned readable = writable ? (unsigned)(writable - c->iov) : 0;
+
+			w->count = (unsigned)(at - c->iov);
+			rc = walk_find(w, d.addr, d.len);
+			if (rc)
+				return rc;
+			at = c->iov + w->count;
+			end = c->iov + w->max;
+			writable = writable ? c->iov + readable : NULL;
+			last = w->last;
+		}
+		if (!(d.flags & VRING_DESC_F_NEXT)) {
+			walk_end(c, writable, at, bytes);
 			return 0;
+		}
 		idx = d.next;
-		if (idx >= size)
+		if (SFS_UNLIKELY(idx >= size))
 			return -EBADMSG;
 	}
 	return -EBADMSG; /* a loop, or too long */
@@ -242,10 +282,8 @@ int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
 		return -EPROTO;
 	}
 	c->head = head;
-	c->readable_count = c->writable_count = 0;
-	c->readable_bytes = c->writable_bytes = 0;
 	c->iov = c->inline_segs;
-	rc = walk_table(&w, vq->desc, vq->size, head, false);
+	rc = walk_chain(&w, head);
 	if (rc == -EAGAIN)
 		return rc;
 	if (SFS_UNLIKELY(head_test_and_set(vq, head))) {
@@ -256,29 +294,38 @@ int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
 	return rc ? rc : 1;
 }
 
+void sfs_virtq_unpop(struct sfs_virtq *vq, uint16_t head)
+{
+	vq->heads[head >> 6] &= ~(1ull << (head & 63));
+	vq->last_avail--;
+}
+
+/* The descriptor that the @i-th of the next pops begins with. */
+static inline const struct vring_desc *ahead(const struct sfs_virtq *vq, unsigned i)
+{
+	uint16_t head = load16(&vq->avail->ring[(uint16_t)(vq->last_avail + i) & (vq->size - 1)]);
+
+	return &vq->desc[head & (vq->size - 1)];
+}
+
 void sfs_virtq_prefetch(const struct sfs_virtq *vq, unsigned count)
 {
-	const struct vring_desc *desc[16];
+	struct vring_desc d;
+	const char *table;
+	uint64_t bytes;
 
-	count = SFS_MIN(count, (unsigned)SFS_ARRAY_SIZE(desc));
-	for (unsigned i = 0; i < count; i++) {
-		uint16_t head = load16(&vq->avail->ring[(uint16_t)(vq->last_avail + i) & (vq->size - 1)]);
-
-		desc[i] = &vq->desc[head & (vq->size - 1)];
-		__builtin_prefetch(desc[i]);
-	}
-	for (unsigned i = 0; i < count; i++) {
-		struct vring_desc d = desc_load(desc[i]);
-		uint64_t bytes = d.len;
-		const char *table;
-
-		if (!(d.flags & VRING_DESC_F_INDIRECT))
-			continue;
-		table = sfs_mem_at(vq->mem, d.addr, &bytes);
-		if (table) {
-			__builtin_prefetch(table);
-			__builtin_prefetch(table + SFS_CACHE_LINE);
-		}
+	if (count > 1)
+		__builtin_prefetch(ahead(vq, 1));
+	if (count == 0)
+		return;
+	d = desc_load(ahead(vq, 0));
+	bytes = d.len;
+	if (!(d.flags & VRING_DESC_F_INDIRECT))
+		return;
+	table = sfs_mem_at(vq->mem, d.addr, &bytes);
+	if (table) {
+		__builtin_prefetch(table);
+		__builtin_prefetch(table + SFS_CACHE_LINE);
 	}
 }
 

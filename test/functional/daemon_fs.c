@@ -54,6 +54,37 @@ static void test_destroy_and_init_again(struct fn_env *env)
 	fn_ok(sfs_fg_getattr(&env->g, FUSE_ROOT_ID, NULL, &attr));
 }
 
+/* What stands in the ring behind an INIT is served after it, by what it negotiated. */
+static void test_requests_behind_init(struct fn_env *env)
+{
+	struct fuse_init_in in = {.major = FUSE_KERNEL_VERSION, .minor = 38};
+	struct fuse_getattr_in getattr = {0};
+	struct sfs_fg_req *reqs[20];
+
+	fn_guest(env, &(struct sfs_fg_opts){.depth = SFS_ARRAY_SIZE(reqs)});
+	for (unsigned round = 0; round < 50; round++) {
+		struct sfs_fg_queue *q = &env->g.queue[1];
+
+		fn_ok(sfs_fg_destroy(&env->g));
+		for (unsigned i = 0; i < SFS_ARRAY_SIZE(reqs); i++)
+			reqs[i] = fn_call(
+			    q, i == round % 3
+				   ? &(struct sfs_fg_call){.opcode = FUSE_INIT,
+							   .args = &in,
+							   .args_bytes = sizeof(in),
+							   .out_bytes = sizeof(struct fuse_init_out),
+							   .out_short = true}
+				   : &(struct sfs_fg_call){.opcode = FUSE_GETATTR,
+							   .nodeid = FUSE_ROOT_ID,
+							   .args = &getattr,
+							   .args_bytes = sizeof(getattr),
+							   .out_bytes = sizeof(struct fuse_attr_out)});
+		fn_publish(q);
+		for (unsigned i = 0; i < SFS_ARRAY_SIZE(reqs); i++)
+			assert_int_equal(fn_result(reqs[i]), i < round % 3 ? -EIO : 0);
+	}
+}
+
 static void test_attributes_are_the_hosts(struct fn_env *env)
 {
 	struct fuse_attr_out attr;
@@ -460,6 +491,7 @@ static void test_short_arguments(struct fn_env *env)
 const struct fn_test fn_tests[] = {
     {"init", test_init, {NULL}, 0},
     {"destroy and init again", test_destroy_and_init_again, {NULL}, 0},
+    {"requests behind INIT", test_requests_behind_init, {NULL}, 0},
     {"attributes are the host's", test_attributes_are_the_hosts, {NULL}, 0},
     {"setattr", test_setattr, {NULL}, 0},
     {"create, write, read", test_create_write_read, {NULL}, 0},

@@ -495,6 +495,29 @@ static void test_head_again_after_push(void **state)
 	rig_free(r);
 }
 
+static void test_unpop(void **state)
+{
+	struct rig *r = rig_new(&(struct rig_opts){.start = 65534});
+
+	rig_desc(r, 4, FAR, 8, 0, 0);
+	rig_desc(r, 5, FAR, 16, 0, 0);
+	for (unsigned i = 0; i < 4; i++) {
+		rig_offer(r, 4);
+		rig_offer(r, 5);
+		assert_int_equal(rig_pop(r), 1);
+		assert_int_equal(sfs_virtq_pending(&r->vq), 1);
+		sfs_virtq_unpop(&r->vq, r->chain.head);
+		assert_int_equal(sfs_virtq_pending(&r->vq), 2);
+		for (unsigned head = 4; head <= 5; head++) {
+			assert_int_equal(rig_pop(r), 1);
+			assert_int_equal(r->chain.head, head);
+			rig_done(r, 0);
+		}
+		assert_int_equal(sfs_virtq_pending(&r->vq), 0);
+	}
+	rig_free(r);
+}
+
 static void test_index_wrap(void **state)
 {
 	struct rig *r = rig_new(&(struct rig_opts){.start = 65530});
@@ -688,6 +711,7 @@ int main(void)
 	    cmocka_unit_test(test_one_head_twice),
 	    cmocka_unit_test(test_one_head_twice_malformed),
 	    cmocka_unit_test(test_head_again_after_push),
+	    cmocka_unit_test(test_unpop),
 	    cmocka_unit_test(test_index_wrap),
 	    cmocka_unit_test(test_ring_sizes),
 	    cmocka_unit_test(test_bytes_of_a_ring),

@@ -55,6 +55,17 @@ static inline uint64_t sfs_ticks(void)
 /** Ticks in a microsecond; measured at the first call, which takes a millisecond. Control thread first, then any. */
 uint64_t sfs_ticks_per_us(void);
 
+/** Fetches the cache line at @p to write to it: what another core wrote last is taken from it before the store has to wait. */
+static inline void sfs_prefetch_write(const void *p)
+{
+#if defined(__x86_64__)
+	/* Not left to the compiler: without -mprfchw it asks for a shared line. A no-op where the processor is too old. */
+	__asm__ volatile("prefetchw %0" : : "m"(*(const char *)p));
+#else
+	__builtin_prefetch(p, 1);
+#endif
+}
+
 /** What a spinning loop does between two looks. */
 static inline void sfs_pause(void)
 {

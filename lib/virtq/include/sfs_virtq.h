@@ -76,9 +76,13 @@ unsigned sfs_virtq_pending(struct sfs_virtq *vq);
  */
 int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *chain, struct iovec *big);
 
+/** Puts the chain that was popped last back: the next pop takes it again. */
+void sfs_virtq_unpop(struct sfs_virtq *vq, uint16_t head);
+
 /**
- * Lets the caches fetch what the next @count pops (at most 16) will read: descriptors, then indirect tables. What it reads of
- * the guest serves as an address hint alone: nothing is kept, and a wrong hint costs a wasted prefetch.
+ * Lets the caches fetch what the next pops will read, of which @count are known to wait: the indirect table of the next, the
+ * descriptor of the one after. To be called between any two of them, so that each has been fetched when its turn comes. What it
+ * reads of the guest serves as an address hint alone: nothing is kept, and a wrong hint costs a wasted prefetch.
  */
 void sfs_virtq_prefetch(const struct sfs_virtq *vq, unsigned count);
 
