@@ -12,6 +12,8 @@
 
 #define IN_BYTES  sizeof(struct fuse_in_header)
 #define OUT_BYTES sizeof(struct fuse_out_header)
+/* Of the reply's fixed part this much is zeroed always, also where an operation only sometimes has one (GETXATTR). */
+#define OUT_ZERO_MIN sizeof(struct fuse_open_out)
 
 /* Copies one NUL-terminated name from the tail. @left: what is left of it. */
 static int parse_name(struct sfs_req *req, unsigned i, const char **at, uint32_t *left)
@@ -44,6 +46,10 @@ static int parse_tail(struct sfs_req *req, uint64_t off, uint64_t bytes)
 	const char *at = req->tail;
 	uint32_t left = (uint32_t)bytes;
 
+	if (req->op->flags & SFS_OP_EXTRA) {
+		req->extra = NULL;
+		req->extra_bytes = 0;
+	}
 	if (bytes == 0)
 		return req->op->names ? -EINVAL : 0;
 	if (bytes > SFS_REQ_TAIL_BYTES) {
@@ -126,6 +132,29 @@ static uint32_t parse_arg_bytes(const struct sfs_req *req, uint64_t have)
 	return op->arg_bytes < have ? op->arg_bytes : (uint32_t)have;
 }
 
+/* The usual sizes without a call: this is every request's way. */
+static inline void parse_copy(void *to, const void *from, uint32_t bytes)
+{
+	switch (bytes) {
+	case 0: /* LOOKUP and other operations on names */
+		break;
+	case 8:
+		memcpy(to, from, 8);
+		break;
+	case 16: /* GETATTR, CREATE */
+		memcpy(to, from, 16);
+		break;
+	case 24: /* RELEASE, FLUSH */
+		memcpy(to, from, 24);
+		break;
+	case 40: /* READ, WRITE */
+		memcpy(to, from, 40);
+		break;
+	default:
+		memcpy(to, from, bytes);
+	}
+}
+
 static int parse_args(struct sfs_req *req)
 {
 	const struct sfs_op *op = req->op;
@@ -143,7 +172,7 @@ static int parse_args(struct sfs_req *req)
 	/* As Linux lays it out: the arguments in a segment of their own. */
 	if (SFS_LIKELY(req->chain.readable_count > 1 && req->chain.iov[0].iov_len == IN_BYTES &&
 		       req->chain.iov[1].iov_len >= arg_bytes))
-		memcpy(&req->arg, req->chain.iov[1].iov_base, arg_bytes);
+		parse_copy(&req->arg, req->chain.iov[1].iov_base, arg_bytes);
 	else
 		sfs_iov_to_buf(req->chain.iov, req->chain.readable_count, IN_BYTES, &req->arg, arg_bytes);
 	if (op->opcode == FUSE_RENAME)
@@ -178,6 +207,9 @@ int sfs_req_parse(struct sfs_req *req)
 		return -EINVAL;
 	if (!req->session->inited && !(op->flags & SFS_OP_ANYTIME))
 		return -EIO;
-	memset(&req->out, 0, SFS_MAX((size_t)op->out_min, sizeof(struct fuse_getxattr_out)));
+	if (!(op->flags & SFS_OP_DATA_OUT))
+		memset(&req->out, 0, OUT_ZERO_MIN);
+	if (op->out_min > OUT_ZERO_MIN)
+		memset((char *)&req->out + OUT_ZERO_MIN, 0, op->out_min - OUT_ZERO_MIN);
 	return parse_args(req);
 }

@@ -76,11 +76,10 @@ void sfs_req_begin(struct sfs_req *req)
 	req->op = NULL;
 	req->path = SFS_PATH_INLINE;
 	req->step = 0;
-	req->out_bytes = req->extra_bytes = 0;
+	req->out_bytes = 0;
 	req->res = 0;
 	req->data_bytes = req->data_left = 0;
 	req->data_cnt = 0;
-	req->extra = NULL;
 	req->head_saved_idx = -1;
 	req->lock_waiter = false;
 	memset(req->drv, 0, sizeof(req->drv));

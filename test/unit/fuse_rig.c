@@ -66,8 +66,8 @@ int rig_note(struct sfs_req *req)
 		assert_true(req->name_bytes[i] < sizeof(s->name[i]));
 		strcpy(s->name[i], req->name[i]);
 	}
-	s->extra_bytes = req->extra_bytes;
-	note_bytes(&s->extra, req->extra, req->extra_bytes);
+	s->extra_bytes = req->op->flags & SFS_OP_EXTRA ? req->extra_bytes : 0;
+	note_bytes(&s->extra, req->extra, s->extra_bytes);
 	s->data_left = req->data_left;
 	s->data_cnt = req->data_cnt;
 	assert_int_equal(sfs_iov_bytes(req->data, req->data_cnt), req->data_left);

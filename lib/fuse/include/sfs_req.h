@@ -17,9 +17,11 @@
 #define SFS_REQ_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "sfs_aio.h"
+#include "sfs_base.h"
 #include "sfs_chain.h"
 #include "sfs_proto.h"
 #include "sfs_workers.h"
@@ -51,7 +53,10 @@ struct sfs_fdent;
 enum sfs_req_path { SFS_PATH_INLINE, SFS_PATH_ENGINE, SFS_PATH_WORKER };
 
 struct sfs_req {
-	/* First cache lines: what each request touches. */
+	/*
+	 * What each request touches comes first, by cache line: slots are used in turn, and the copy that the kernel makes for a
+	 * READ has pushed them out of the nearest cache meanwhile.
+	 */
 	struct sfs_req *next; /* the list that state names */
 	struct sfs_lane *lane;
 	struct sfs_session *session;
@@ -63,8 +68,25 @@ struct sfs_req {
 	int64_t res;        /* the result of what the operation waited for; >= 0 or -errno */
 	uint64_t
 	    data_bytes; /* READ and the like: bytes that now stand in the guest's pages after the reply header */
+	uint64_t start_ns;
 
 	struct fuse_in_header in; /* our copy, checked */
+	/* Bulk data: segments in guest memory. READ: where the data goes; WRITE: where it comes from. The array is the
+	 * slot's own: sfs_req_data_advance() moves on after a short count. */
+	struct iovec *data;
+	unsigned data_cnt;
+	int head_saved_idx; /* of the writable segment that header and data share, -1: none */
+	uint64_t data_left; /* bytes of data[] */
+
+	struct sfs_chain chain;
+
+	struct sfs_handle *pin_handle[2]; /* released when the request ends, as pin_fd and pin_node */
+	uint8_t pin_fd_count, pin_node_count, pin_handle_count;
+	bool lock_waiter; /* counted as such until it ends: sfs_req_wait_lock() */
+	bool buf_taken;   /* the arguments' tail stands in buf */
+	bool big_taken;   /* the segment array is one of the lane's pool */
+	char *buf;        /* a 64 KiB buffer of the lane, or NULL: sfs_req_buf() */
+
 	union {
 		struct fuse_forget_in forget;
 		struct fuse_getattr_in getattr;
@@ -99,9 +121,12 @@ struct sfs_req {
 	    [2]; /* names after the arguments: NUL-terminated, checked, in tail or buf; [1] for RENAME's new
 	                      * name and SYMLINK's target */
 	uint32_t name_bytes[2];
-	const char
-	    *extra; /* what follows arguments and names: SETXATTR's value, BATCH_FORGET's items, extensions */
+	/* What follows arguments and names, of operations with SFS_OP_EXTRA: SETXATTR's value, BATCH_FORGET's items, ... */
 	uint32_t extra_bytes;
+	const char *extra;
+
+	SFS_ALIGNED uint64_t
+	    drv[SFS_REQ_DRV_BYTES / 8]; /* the driver's; zeroed before the operation's first step */
 
 	/* The reply. The header is written by sfs_req_end(). */
 	union {
@@ -123,33 +148,19 @@ struct sfs_req {
 		struct sfs_fuse_copy_file_range_out copy; /* COPY_FILE_RANGE_64; the older one: write */
 	} out; /* of this operation's kind: zeroed before its first step */
 
-	/* Bulk data: segments in guest memory. READ: where the data goes; WRITE: where it comes from. The array is the
-	 * slot's own: sfs_req_data_advance() moves on after a short count. */
-	struct iovec *data;
-	unsigned data_cnt;
-	uint64_t data_left; /* bytes of data[] */
-
-	struct sfs_fdent *pin_fd[SFS_REQ_PINS]; /* released when the request ends */
+	struct sfs_fdent *pin_fd[SFS_REQ_PINS];
 	struct sfs_node *pin_node[SFS_REQ_PINS];
-	struct sfs_handle *pin_handle[2];
-	uint8_t pin_fd_count, pin_node_count, pin_handle_count;
-
-	struct sfs_chain chain;
-	uint64_t start_ns;
-	char *buf;               /* a 64 KiB buffer of the lane, or NULL: sfs_req_buf() */
-	bool lock_waiter;        /* counted as such until it ends: sfs_req_wait_lock() */
-	bool buf_taken;          /* the arguments' tail stands in buf */
-	bool big_taken;          /* the segment array is one of the lane's pool */
-	struct iovec head_saved; /* the writable segment that header and data share, as it was */
-	int head_saved_idx;      /* its index, -1: none */
+	struct iovec head_saved; /* the segment at head_saved_idx, as it was */
 	struct sfs_io io;
 	struct sfs_call call;
 	int64_t (*call_fn)(struct sfs_req *req);
 	uint64_t wait_epoch;
-
-	uint64_t drv[SFS_REQ_DRV_BYTES / 8]; /* the driver's; zeroed before the operation's first step */
 	char tail[SFS_REQ_TAIL_BYTES];
 };
+
+_Static_assert(offsetof(struct sfs_req, in) == SFS_CACHE_LINE, "the first cache lines are full");
+_Static_assert(offsetof(struct sfs_req, chain) == 2 * SFS_CACHE_LINE, "the first cache lines are full");
+_Static_assert(offsetof(struct sfs_req, arg) == 6 * SFS_CACHE_LINE, "arguments begin a cache line");
 
 /** The driver's own state in the request, typed. At most SFS_REQ_DRV_BYTES; all zero at step 0. */
 #define SFS_REQ_DRV(req, type)                                                                               \
