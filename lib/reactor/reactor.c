@@ -18,6 +18,7 @@ struct sfs_reactor {
 	struct sfs_poller
 	    *next; /* the poller after the one being called, so that any may remove itself or others */
 	struct sfs_reactor_stats stats;
+	struct sfs_clock clock;
 
 	/* Written by others. */
 	SFS_ALIGNED _Atomic(struct sfs_msg *) inbox; /* newest first */
@@ -166,10 +167,10 @@ static void reactor_sleep(struct sfs_reactor *r)
 static void *reactor_thread(void *arg)
 {
 	struct sfs_reactor *r = arg;
-	uint64_t last = sfs_now_ns(), last_busy = last;
+	uint64_t last = sfs_clock_now(&r->clock), last_busy = last;
 
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
-		uint64_t now = sfs_now_ns();
+		uint64_t now = sfs_clock_now(&r->clock);
 		unsigned work = sfs_reactor_turn(r, now);
 
 		if (work) {
@@ -180,7 +181,7 @@ static void *reactor_thread(void *arg)
 			sfs_pause();
 			if (r->idle == SFS_IDLE_ADAPTIVE && now - last_busy >= r->spin_ns) {
 				reactor_sleep(r);
-				last_busy = now = sfs_now_ns();
+				last_busy = now = sfs_clock_now(&r->clock);
 			}
 		}
 		last = now;
@@ -284,6 +285,11 @@ const char *sfs_reactor_name(const struct sfs_reactor *r)
 int sfs_reactor_cpu(const struct sfs_reactor *r)
 {
 	return r->cpu;
+}
+
+uint64_t sfs_reactor_now_ns(struct sfs_reactor *r)
+{
+	return sfs_clock_now(&r->clock);
 }
 
 enum sfs_idle sfs_reactor_idle(const struct sfs_reactor *r)

@@ -53,15 +53,27 @@ static struct sfs_req *queue_take(struct sfs_queue *q, unsigned *left)
 }
 
 /* What the request's first step reads, and the reply header: lines that another core wrote. */
-static void queue_prefetch(struct sfs_req *req)
+static void queue_prefetch(struct sfs_queue *q, const struct sfs_req *req)
 {
-	struct sfs_chain *c = &req->chain;
+	const struct sfs_chain *c = &req->chain;
 
-	__builtin_prefetch(c->iov[0].iov_base);
+	__builtin_prefetch(q->guess[0] = c->iov[0].iov_base);
 	if (c->readable_count > 1)
-		__builtin_prefetch(c->iov[1].iov_base);
+		__builtin_prefetch(q->guess[1] = c->iov[1].iov_base);
 	if (c->writable_count)
-		sfs_prefetch_write(sfs_chain_writable(c)->iov_base);
+		sfs_prefetch_write(c->iov[c->readable_count].iov_base);
+}
+
+/*
+ * With few requests in flight each is waited for line by line: ring, descriptor, table, header. A driver that has just got a slot
+ * back uses it again, so all of them are likely where they were, and are fetched at once. Hints only.
+ */
+static void queue_guess(const struct sfs_queue *q)
+{
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(q->vq.guess); i++)
+		__builtin_prefetch(q->vq.guess[i]);
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(q->guess); i++)
+		__builtin_prefetch(q->guess[i]);
 }
 
 /* As if it had not been taken. */
@@ -83,12 +95,15 @@ static unsigned queue_accept(struct sfs_queue *q)
 
 	if (n == 0)
 		goto out;
+	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
 	req = queue_take(q, &left);
+	if (req)
+		queue_prefetch(q, req);
 	while (req) {
 		next = queue_take(q, &left);
 		if (next)
-			queue_prefetch(next);
+			queue_prefetch(q, next);
 		sfs_virtq_prefetch(vq, left);
 		sfs_req_begin(req);
 		if (SFS_UNLIKELY(q->lane.barrier_count && next)) {
@@ -108,7 +123,7 @@ out:
 static void queue_answer(struct sfs_queue *q)
 {
 	struct sfs_lane *lane = &q->lane;
-	uint64_t now = sfs_now_ns();
+	uint64_t now = sfs_reactor_now_ns(q->reactor);
 	struct sfs_req *req;
 
 	while ((req = sfs_req_list_pop(&lane->ended)) != NULL) {

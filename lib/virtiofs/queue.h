@@ -21,6 +21,7 @@ struct sfs_queue {
 	bool accepting;              /* chains are taken from the ring */
 	bool detached;               /* abandoned: neither the ring nor guest pages are touched any more */
 	bool notify_once;            /* first turn: a notification may have been lost with the predecessor */
+	const void *guess[2];        /* where the chain before had its header and arguments */
 	bool asleep;                 /* armed: work found at the next turn came with a kick */
 	uint64_t kicks;              /* sleeps that ended with chains in this ring */
 	struct sfs_queue_stop *stop; /* a stop is under way */

@@ -224,6 +224,7 @@ static int walk_chain(struct walk *w, uint16_t idx)
 			table = walk_indirect(vq, d);
 			if (SFS_UNLIKELY(!table))
 				return -EBADMSG;
+			vq->guess[1] = table;
 			size = d.len / sizeof(d);
 			left = walk_steps(size);
 			idx = 0;
@@ -281,6 +282,7 @@ int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
 		ring_fault(vq, "avail ring names a descriptor beyond the table");
 		return -EPROTO;
 	}
+	vq->guess[0] = &vq->desc[head];
 	c->head = head;
 	c->iov = c->inline_segs;
 	rc = walk_chain(&w, head);

@@ -29,6 +29,8 @@ struct sfs_virtq {
 	uint16_t used_idx;   /* next entry of the used ring to fill */
 	uint16_t used_published;
 	bool event_idx, indirect;
+	const void *guess
+	    [2]; /* where the chain before had its first descriptor and its table: to be fetched, no more */
 	int call_fd;       /* -1: none; the owner's */
 	const char *fault; /* why the ring is not walked any more; NULL: it is */
 	uint64_t calls;    /* notifications sent */
