@@ -18,6 +18,8 @@
 #define RECLAIM_STEPS 64
 /* How many descriptor entries one offer looks at for one to evict. */
 #define EVICT_STEPS 256
+/* Inode numbers in a row whose buckets are in a row, too: a page. */
+#define BUCKET_RUN 1024u
 
 _Static_assert(sizeof(struct sfs_node) <= 160, "memory per cached inode");
 
@@ -29,9 +31,15 @@ static uint64_t mix(uint64_t x)
 	return x;
 }
 
+/*
+ * Inode numbers that are near each other have buckets side by side: files of one directory often are, so that a listing walks
+ * along cache lines, and a small table touches few pages.
+ */
 static uint32_t key_bucket(const struct sfs_session *se, const struct sfs_node_key *k)
 {
-	return (uint32_t)mix(k->ino * 0x9e3779b97f4a7c15ull + mix(k->dev + k->mnt_idx)) & se->bucket_mask;
+	uint64_t run = k->ino / BUCKET_RUN * 0x9e3779b97f4a7c15ull + mix(k->dev + k->mnt_idx);
+
+	return ((uint32_t)mix(run) * BUCKET_RUN + k->ino % BUCKET_RUN) & se->bucket_mask;
 }
 
 /* The same object? Where the numbers are, a handle or a birth time tells a reused inode number. */
@@ -114,6 +122,11 @@ void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node)
 void sfs_node_gone(struct sfs_node *node)
 {
 	atomic_fetch_or_explicit(&node->flags, SFS_NODE_GONE, memory_order_relaxed);
+}
+
+void sfs_node_stale(struct sfs_node *node)
+{
+	atomic_fetch_or_explicit(&node->flags, SFS_NODE_STALE, memory_order_relaxed);
 }
 
 struct sfs_node *sfs_node_pin(struct sfs_req *req, uint64_t nodeid)
@@ -257,6 +270,8 @@ static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 	uint32_t fd_idx = atomic_load(&node->fd_idx);
 
 	atomic_fetch_add(&se->node_zero, 1);
+	if (atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_STALE)
+		return true;
 	if (!fd_idx || !node->key.handle_bytes)
 		return fd_idx != 0;
 	node_drop_fd(se, node, fd_idx);
@@ -295,19 +310,28 @@ void sfs_node_forget(struct sfs_session *se, uint64_t nodeid, uint64_t count)
 
 /* --- find or insert --- */
 
-/* Under the bucket's lock. The node found is pinned. */
-static struct sfs_node *bucket_find(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
+/* Under the bucket's lock: while it is held the node stays. */
+static struct sfs_node *bucket_look(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
 {
 	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
 
 	while (at) {
 		struct sfs_node *n = &se->nodes[at - 1];
 
-		if (key_same(&n->key, key) && sfs_pins_tryget(&n->pins))
+		if (key_same(&n->key, key) &&
+		    !(atomic_load_explicit(&n->flags, memory_order_relaxed) & SFS_NODE_STALE))
 			return n;
 		at = n->hash_next;
 	}
 	return NULL;
+}
+
+/* Under the bucket's lock. The node found is pinned. */
+static struct sfs_node *bucket_find(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
+{
+	struct sfs_node *node = bucket_look(se, b, key);
+
+	return node && sfs_pins_tryget(&node->pins) ? node : NULL;
 }
 
 struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *key, uint64_t count)
@@ -323,6 +347,25 @@ struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *k
 	sfs_bucket_unlock(se, b);
 	if (node)
 		req_pin_node(req, node);
+	return node;
+}
+
+bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint32_t flags, uint64_t count,
+		    uint64_t *nodeid)
+{
+	uint32_t b = key_bucket(se, key);
+	struct sfs_node *node;
+
+	sfs_bucket_lock(se, b);
+	node = bucket_look(se, b, key);
+	if (node && !atomic_load_explicit(&node->fd_idx, memory_order_acquire) &&
+	    !(atomic_load_explicit(&node->flags, memory_order_relaxed) & flags))
+		node = NULL;
+	if (node) {
+		node_count_add(se, node, count);
+		*nodeid = sfs_node_id(se, node);
+	}
+	sfs_bucket_unlock(se, b);
 	return node;
 }
 

@@ -310,6 +310,49 @@ static void test_gone_node_goes_with_its_last_lookup(void **state)
 	assert_int_equal(rig.evicted, 1);
 }
 
+/* Seen again without a pin: only what holds a descriptor or has the driver's mark, and each time counts. */
+static void test_seen_again(void **state)
+{
+	struct sfs_node_key held_key = key_of(10, false), key = key_of(11, true), partial = key_of(11, false);
+	uint64_t held = lookup(10, false, some_fd()), id = lookup(11, true, -1), got = 0;
+	struct sfs_req *req = req_new();
+	struct sfs_node *node = sfs_node_pin(req, id);
+
+	assert_true(sfs_node_again(se, &held_key, 0, 1, &got));
+	assert_int_equal(got, held);
+	assert_false(sfs_node_again(se, &key, 0, 1, &got));
+	assert_false(sfs_node_again(se, &key, 1, 1, &got));
+	atomic_fetch_or(&node->flags, 1);
+	assert_false(sfs_node_again(se, &key, 2, 1, &got));
+	assert_true(sfs_node_again(se, &partial, 1, 1, &got));
+	assert_int_equal(got, id);
+	sfs_node_forget(se, id, 1);
+	assert_true(known(id));
+	sfs_node_forget(se, id, 1);
+	assert_false(known(id));
+	assert_true(sfs_node_again(se, &key, 1, 1, &got)); /* back from zero */
+	assert_true(known(id));
+	sfs_node_forget(se, held, 1);
+	assert_true(known(held));
+	req_end(req);
+}
+
+/* A stale node answers its id for as long as the guest counts it, but its key leads to another. */
+static void test_stale_node_is_not_found(void **state)
+{
+	uint64_t id = lookup(10, true, -1), other, before = figures().inodes;
+	struct sfs_req *req = req_new();
+
+	sfs_node_stale(sfs_node_pin(req, id));
+	req_end(req);
+	other = lookup(10, true, -1);
+	assert_int_not_equal(other, id);
+	assert_int_equal(lookup(10, true, -1), other);
+	assert_true(known(id));
+	sfs_node_forget(se, id, 1); /* kept for nobody */
+	assert_int_equal(figures().inodes, before);
+}
+
 static void test_counts_clamp_and_saturate(void **state)
 {
 	uint64_t id = lookup(10, true, -1);
@@ -595,6 +638,8 @@ int main(void)
 	    T(test_directory_position_has_one_user),
 	    T(test_forget_while_pinned),
 	    T(test_gone_node_goes_with_its_last_lookup),
+	    T(test_seen_again),
+	    T(test_stale_node_is_not_found),
 	    T(test_counts_clamp_and_saturate),
 	    T_TINY(test_node_id_is_stale_after_reuse),
 	    T(test_hostile_nodeids),

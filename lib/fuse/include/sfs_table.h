@@ -57,7 +57,7 @@ struct sfs_node {
 	struct sfs_node_key key;
 	uint32_t hash_next;
 	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
-	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_GONE */
+	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
 	_Atomic uint32_t bucket; /* where it is found */
 	uint64_t drv;            /* the driver's */
 };
@@ -80,7 +80,7 @@ struct sfs_handle {
 enum { SFS_REC_FREE, SFS_REC_LIVE, SFS_REC_DEAD };
 #define SFS_PINS_LIVE (1u << 31)
 enum { SFS_HANDLE_DIR = 1 };
-enum { SFS_NODE_GONE = 1 << 30 }; /* sfs_node_gone() */
+enum { SFS_NODE_GONE = 1 << 30, SFS_NODE_STALE = 1 << 29 }; /* sfs_node_gone(), sfs_node_stale() */
 
 struct sfs_session_limits {
 	uint32_t inodes;       /* node records */
@@ -123,6 +123,17 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 
 /** As sfs_node_get(), but only finds: NULL where there is no such node. Revives one whose count is zero. */
 struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *key, uint64_t count);
+
+/**
+ * One more sight of a node that is known: adds @count to the lookup count of the node with @key, if it holds a descriptor or has
+ * one of @flags (the driver's bits of node->flags). *@nodeid: its id. False: there is no such node, nothing was counted.
+ * Nothing is pinned: the guest's count keeps the node.
+ */
+bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint32_t flags, uint64_t count,
+		    uint64_t *nodeid);
+
+/** @node, pinned by the caller, is no object of the host any more: its key will not find it again. */
+void sfs_node_stale(struct sfs_node *node);
 
 /**
  * The object behind @node, pinned by the caller, has lost its last name: the record is not kept for a later lookup, but goes,
