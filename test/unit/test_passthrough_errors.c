@@ -55,9 +55,9 @@ WRAP(int, renameat2, (int f, const char *a, int t, const char *b, unsigned flags
 WRAP(int, fchownat, (int fd, const char *name, uid_t u, gid_t g, int flags), (fd, name, u, g, flags))
 WRAP(int, fchmodat, (int fd, const char *name, mode_t mode, int flags), (fd, name, mode, flags))
 WRAP(int, utimensat, (int fd, const char *name, const struct timespec *t, int flags), (fd, name, t, flags))
-WRAP(int, fstatfs64, (int fd, struct statfs *st), (fd, st))
 WRAP(int, statx, (int fd, const char *name, int flags, unsigned mask, struct statx *st),
      (fd, name, flags, mask, st))
+WRAP(int, open_by_handle_at, (int fd, struct file_handle *h, int flags), (fd, h, flags))
 WRAP(int, setxattr, (const char *p, const char *n, const void *v, size_t bytes, int flags),
      (p, n, v, bytes, flags))
 WRAP(ssize_t, getxattr, (const char *p, const char *n, void *v, size_t bytes), (p, n, v, bytes))
@@ -66,6 +66,20 @@ WRAP(int, removexattr, (const char *p, const char *n), (p, n))
 WRAP(ssize_t, getdents64, (int fd, void *buf, size_t bytes), (fd, buf, bytes))
 WRAP(ssize_t, copy_file_range, (int a, off_t *oa, int b, off_t *ob, size_t len, unsigned flags),
      (a, oa, b, ob, len, flags))
+
+/* The share lies on a filesystem that the driver knows nothing about. */
+static bool unknown_fs;
+
+int __real_fstatfs64(int fd, struct statfs *st);
+int __wrap_fstatfs64(int fd, struct statfs *st);
+int __wrap_fstatfs64(int fd, struct statfs *st)
+{
+	int rc = fails("fstatfs64") ? -1 : __real_fstatfs64(fd, st);
+
+	if (rc == 0 && unknown_fs)
+		st->f_type = 0x12345678;
+	return rc;
+}
 
 int __real_close(int fd);
 int __wrap_close(int fd);
@@ -379,24 +393,46 @@ static int do_ioctl(struct rig *r, const struct world *w)
 		       4 + sizeof(struct fuse_ioctl_out));
 }
 
-enum { LOCKS = 1, ONCE_CLOSED = 2 };
+enum { LOCKS = 1, ONCE_CLOSED = 2, UNKNOWN_FS = 4 };
 
 static const struct {
 	const char *fn;
 	int (*op)(struct rig *r, const struct world *w);
 	int flags;
 } rows[] = {
-    {"fsync", do_fsync, 0},         {"fsync", do_fsyncdir, 0},       {"fdatasync", do_fdatasync, 0},
-    {"syncfs", do_syncfs, 0},       {"pwritev64", do_write, 0},      {"fallocate64", do_fallocate, 0},
-    {"lseek64", do_lseek, 0},       {"ftruncate64", do_truncate, 0}, {"mkdirat", do_mkdir, 0},
-    {"mknodat", do_mknod, 0},       {"openat64", do_create, 0},      {"symlinkat", do_symlink, 0},
-    {"readlinkat", do_readlink, 0}, {"linkat", do_link, 0},          {"unlinkat", do_unlink, 0},
-    {"renameat2", do_rename, 0},    {"fchownat", do_chown, 0},       {"fchmodat", do_chmod, 0},
-    {"utimensat", do_utimes, 0},    {"fstatfs64", do_statfs, 0},     {"statx", do_getattr, 0},
-    {"statx", do_lookup, 0},        {"openat64", do_open, 0},        {"setxattr", do_setxattr, 0},
-    {"getxattr", do_getxattr, 0},   {"listxattr", do_listxattr, 0},  {"removexattr", do_removexattr, 0},
-    {"getdents64", do_readdir, 0},  {"copy_file_range", do_copy, 0}, {"close", do_flush, ONCE_CLOSED},
-    {"flock", do_flock, LOCKS},     {"fcntl64", do_lock, LOCKS},     {"ioctl", do_ioctl, 0},
+    {"fsync", do_fsync, 0},
+    {"fsync", do_fsyncdir, 0},
+    {"fdatasync", do_fdatasync, 0},
+    {"syncfs", do_syncfs, 0},
+    {"pwritev64", do_write, 0},
+    {"fallocate64", do_fallocate, 0},
+    {"lseek64", do_lseek, 0},
+    {"ftruncate64", do_truncate, 0},
+    {"mkdirat", do_mkdir, 0},
+    {"mknodat", do_mknod, 0},
+    {"openat64", do_create, 0},
+    {"symlinkat", do_symlink, 0},
+    {"readlinkat", do_readlink, 0},
+    {"linkat", do_link, 0},
+    {"unlinkat", do_unlink, 0},
+    {"renameat2", do_rename, 0},
+    {"fchownat", do_chown, 0},
+    {"fchmodat", do_chmod, 0},
+    {"utimensat", do_utimes, 0},
+    {"fstatfs64", do_statfs, 0},
+    {"statx", do_getattr, 0},
+    {"statx", do_lookup, 0},
+    {"openat64", do_open, UNKNOWN_FS},
+    {"setxattr", do_setxattr, 0},
+    {"getxattr", do_getxattr, 0},
+    {"listxattr", do_listxattr, 0},
+    {"removexattr", do_removexattr, 0},
+    {"getdents64", do_readdir, 0},
+    {"copy_file_range", do_copy, 0},
+    {"close", do_flush, ONCE_CLOSED | UNKNOWN_FS},
+    {"flock", do_flock, LOCKS},
+    {"fcntl64", do_lock, LOCKS},
+    {"ioctl", do_ioctl, 0},
 };
 
 static void arm(const char *fn, int err, int times)
@@ -413,6 +449,7 @@ static void test_errors(void **state)
 	struct rig *r = *state;
 
 	for (size_t i = 0; i < SFS_ARRAY_SIZE(rows); i++) {
+		unknown_fs = rows[i].flags & UNKNOWN_FS;
 		rig_start(r, ", \"inline_blocking\": \"always\", \"attr_timeout_ms\": 0");
 		fsetxattr(r->dir, "user.b", "v", 1, 0);
 		for (size_t e = 0; e < SFS_ARRAY_SIZE(errors); e++) {
@@ -428,6 +465,7 @@ static void test_errors(void **state)
 			assert_int_equal(fc_release(&r->c, w.file, w.fh), 0);
 		}
 		rig_stop(r);
+		unknown_fs = false;
 	}
 }
 
@@ -440,6 +478,7 @@ static void test_never(void **state)
 		struct world w;
 		int rc, clean;
 
+		unknown_fs = rows[i].flags & UNKNOWN_FS;
 		rig_start(r, ", \"inline_blocking\": \"always\"");
 		w = world_make(r);
 		unlinkat(r->dir, "created", 0);
@@ -456,7 +495,47 @@ static void test_never(void **state)
 			fail_msg("%s (%zu): EAGAIN reached the guest", rows[i].fn, i);
 		inject.fn = NULL;
 		rig_stop(r);
+		unknown_fs = false;
 	}
+}
+
+/* A file is opened by its handle; where the filesystem says that the handle is stale, but its descriptor is held, by that. */
+static void test_open_by_handle(void **state)
+{
+	struct rig *r = *state;
+	struct world w;
+	uint64_t fh;
+
+	if (!rig_is_root())
+		skip();
+	rig_start(r, ", \"inline_blocking\": \"always\"");
+	w = world_make(r);
+	arm("open_by_handle_at", EMFILE, 1);
+	assert_int_equal(fc_open(&r->c, w.file, O_RDONLY, &fh), -EMFILE);
+	arm("open_by_handle_at", ESTALE, 1);
+	assert_int_equal(fc_open(&r->c, w.file, O_RDONLY, &fh), 0);
+	assert_int_equal(inject.times, 0);
+	assert_int_equal(fc_release(&r->c, w.file, fh), 0);
+	/* That was no reason to give up the node. */
+	assert_int_equal(rig_node(r, ROOT, "file"), w.file);
+	inject.fn = NULL;
+	rig_stop(r);
+}
+
+/* FLUSH: nothing is called where nothing is to be done. */
+static void test_flush_plain(void **state)
+{
+	struct rig *r = *state;
+	struct world w;
+
+	rig_start(r, ", \"inline_blocking\": \"always\"");
+	w = world_make(r);
+	arm("fcntl64", EMFILE, 1);
+	assert_int_equal(do_flush(r, &w), 0);
+	arm("close", EIO, 1);
+	assert_int_equal(do_flush(r, &w), 0);
+	inject.fn = NULL;
+	rig_stop(r);
 }
 
 /* What was written before the error counts, and the error comes with the next request. */
@@ -482,6 +561,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_errors, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_never, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_open_by_handle, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_flush_plain, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_short_write, rig_setup, rig_teardown),
 	};
 

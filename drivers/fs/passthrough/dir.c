@@ -8,8 +8,9 @@
 
 #define RAW_BYTES_MIN 512  /* holds the longest entry */
 #define RAW_BYTES_MAX 8192 /* on the stack */
-/* A record of READDIRPLUS is that many times larger than the host's, with names of usual length. */
-#define PLUS_RATIO 5
+/* The host's record of the shortest name, and ours: no others are as different. */
+#define RAW_SHORTEST  24u
+#define PLUS_SHORTEST (FUSE_NAME_OFFSET_DIRENTPLUS + 8)
 
 #define USUAL_NAME_BYTES 16
 
@@ -75,12 +76,18 @@ static bool pt_dir_add(struct sfs_req *req, struct sfs_dirbuf *d, const struct d
 	return sfs_dirbuf_add(d, e->d_name, name_bytes, e->d_ino, (uint64_t)e->d_off, e->d_type, NULL);
 }
 
-/* How much to read at a time: little that will not fit, since that is read again. */
-static size_t pt_raw_bytes(const struct sfs_req *req, const struct sfs_dirbuf *d, bool plus)
+/*
+ * How much to read at a time. What will not fit has to be read again, and a seek back costs some filesystems a whole block of
+ * entries that they sort anew: at first what fits whatever the names, then what fits if names go on like those before (@raw
+ * bytes of them).
+ */
+static size_t pt_raw_bytes(const struct sfs_dirbuf *d, size_t raw, bool plus)
 {
-	size_t want = (d->bytes - d->used) / (plus ? PLUS_RATIO : 1);
+	size_t room = d->bytes - d->used, want = room;
 
-	return SFS_MIN(SFS_MAX(want, RAW_BYTES_MIN), RAW_BYTES_MAX);
+	if (plus)
+		want = raw ? room * raw / d->used : room * RAW_SHORTEST / PLUS_SHORTEST;
+	return SFS_MIN(d->used ? want : SFS_MAX(want, RAW_BYTES_MIN), RAW_BYTES_MAX);
 }
 
 static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
@@ -88,6 +95,7 @@ static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
 	_Alignas(struct dirent64) char raw[RAW_BYTES_MAX];
 	struct pt_op *op = pt_op(req);
 	uint64_t *pos = &op->handle->drv[PT_HANDLE_POS];
+	size_t raw_used = 0;
 	int64_t bytes;
 
 	if (*pos != req->arg.read.offset) {
@@ -98,8 +106,9 @@ static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
 		*pos = req->arg.read.offset;
 	}
 	for (;;) {
-		bytes = PT_CALL(getdents64(op->ent->fd, raw, pt_raw_bytes(req, d, op->plus)));
-		/* An error after entries: the guest has these first, and meets it when it goes on. */
+		bytes = PT_CALL(getdents64(op->ent->fd, raw, pt_raw_bytes(d, raw_used, op->plus)));
+		/* An error after entries (EINVAL: the next one is longer than what is asked for): the guest has these
+		 * first, and meets it when it goes on. */
 		if (bytes <= 0)
 			return bytes < 0 && d->used == 0 ? bytes : 0;
 		for (int64_t at = 0; at < bytes;) {
@@ -115,6 +124,7 @@ static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
 			*pos = (uint64_t)e->d_off;
 			at += e->d_reclen;
 		}
+		raw_used += (size_t)bytes;
 		if (!sfs_dirbuf_fits(d, USUAL_NAME_BYTES, op->plus))
 			return 0;
 	}

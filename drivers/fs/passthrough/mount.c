@@ -34,6 +34,16 @@ static enum pt_mount_kind pt_mount_kind(uint32_t magic)
 	return PT_MOUNT_LOCAL;
 }
 
+static bool pt_mount_plain(uint32_t magic)
+{
+	static const uint32_t plain[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC};
+
+	for (size_t i = 0; i < SFS_ARRAY_SIZE(plain); i++)
+		if (magic == plain[i])
+			return true;
+	return false;
+}
+
 /* Whether a file handle of the object at @fd can be had and opened again. */
 static int pt_mount_try_handle(const struct pt_mount *m, int fd)
 {
@@ -68,6 +78,7 @@ static int pt_mount_probe(struct pt_fs *fs, struct pt_mount *m, int fd, uint32_t
 	m->kind = (uint8_t)pt_mount_kind(magic);
 	/* Copying up gives a file of an overlay another birth time; servers make theirs up. */
 	m->btime = m->kind != PT_MOUNT_REMOTE && magic != OVERLAYFS_SUPER_MAGIC;
+	m->plain = pt_mount_plain(magic);
 	if (S_ISDIR(mode) || S_ISREG(mode))
 		m->fd =
 		    (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, fd), O_RDONLY | O_CLOEXEC | O_NOCTTY));
@@ -117,6 +128,7 @@ static int pt_mount_add(struct pt_fs *fs, const struct pt_mount *m, bool *added)
 		to->kind = m->kind;
 		to->handles = m->handles;
 		to->btime = m->btime;
+		to->plain = m->plain;
 		atomic_init(&to->nowait, PT_NOWAIT_UNKNOWN);
 		idx = (int)count;
 		atomic_store_explicit(&fs->mount_count, count + 1, memory_order_release);

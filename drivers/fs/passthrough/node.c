@@ -5,8 +5,12 @@
 #include <linux/openat2.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <time.h>
 
 #include "pt.h"
+
+/* The coarsest clock of a kernel ticks in 10 ms. */
+#define SETTLED_NS SFS_NS_PER_S
 
 int pt_stat(int fd, struct statx *stx)
 {
@@ -45,19 +49,23 @@ void pt_key_fill(const struct pt_fs *fs, unsigned mnt_idx, const struct statx *s
 		key->btime_ns = (uint64_t)stx->stx_btime.tv_sec * SFS_NS_PER_S + stx->stx_btime.tv_nsec;
 }
 
-/* Adds the file handle to @key. Without one (this object has none) its node keeps its descriptor. */
-static int pt_key_handle(const struct pt_fs *fs, int fd, struct sfs_node_key *key)
+/* Adds the file handle of @name in @fd ("": of @fd) to @key. Without one (this object has none) its node keeps its
+ * descriptor. */
+static int pt_key_handle(const struct pt_fs *fs, int fd, const char *name, struct sfs_node_key *key)
 {
+	const struct pt_mount *m = &fs->mounts[key->mnt_idx];
 	union {
 		struct file_handle h;
 		char room[sizeof(struct file_handle) + SFS_NODE_HANDLE_BYTES];
 	} u = {.h.handle_bytes = SFS_NODE_HANDLE_BYTES};
 	int mnt_id;
 
-	if (!fs->mounts[key->mnt_idx].handles)
+	if (!m->handles)
 		return 0;
-	if (name_to_handle_at(fd, "", &u.h, &mnt_id, AT_EMPTY_PATH) < 0)
+	if (name_to_handle_at(fd, name, &u.h, &mnt_id, *name ? 0 : AT_EMPTY_PATH) < 0)
 		return fs->inode_handles == PT_HANDLES_MANDATORY ? -errno : 0;
+	if (*name && (uint64_t)mnt_id != m->mnt_id)
+		return -ENOENT; /* something was mounted there meanwhile */
 	key->handle_type = u.h.handle_type;
 	key->handle_bytes = (uint8_t)u.h.handle_bytes;
 	memcpy(key->handle, u.h.f_handle, u.h.handle_bytes);
@@ -80,7 +88,19 @@ static int pt_node_check(const struct pt_fs *fs, const struct sfs_node *node, in
 	return 0;
 }
 
-static int pt_handle_open(const struct pt_fs *fs, const struct sfs_node *node, int flags)
+static int pt_node_check_open(const struct pt_fs *fs, struct sfs_node *node, int fd)
+{
+	int rc = pt_node_check(fs, node, fd);
+
+	if (rc == 0)
+		return fd;
+	close(fd);
+	if (rc == -ESTALE)
+		sfs_node_stale(node);
+	return rc;
+}
+
+static int pt_handle_open(const struct pt_fs *fs, struct sfs_node *node, int flags)
 {
 	const struct sfs_node_key *key = &node->key;
 	union {
@@ -95,26 +115,31 @@ static int pt_handle_open(const struct pt_fs *fs, const struct sfs_node *node, i
 	    open_by_handle_at(fs->mounts[key->mnt_idx].fd, &u.h, flags | O_CLOEXEC | O_NOCTTY));
 }
 
+/* By its handle alone, which may outlive its object. */
+static int pt_handle_open_check(const struct pt_fs *fs, struct sfs_node *node, int flags)
+{
+	int fd = pt_handle_open(fs, node, flags);
+
+	if (fd == -ESTALE && node->key.handle_bytes)
+		sfs_node_stale(node);
+	return fd < 0 ? fd : pt_node_check_open(fs, node, fd);
+}
+
 int pt_node_fd(struct sfs_req *req, struct sfs_node *node)
 {
 	struct sfs_fdent *ent = sfs_node_fd(req, node);
-	const struct pt_fs *fs = pt_fs(req);
-	int fd, rc;
+	int fd;
 
 	if (ent)
 		return ent->fd;
-	fd = pt_handle_open(fs, node, O_PATH);
+	fd = pt_handle_open_check(pt_fs(req), node, O_PATH);
 	if (fd < 0)
 		return fd;
-	rc = pt_node_check(fs, node, fd);
-	if (rc == 0) {
-		ent = sfs_node_fd_offer(req, node, fd);
-		if (ent)
-			return ent->fd;
-		rc = -ENFILE;
-	}
+	ent = sfs_node_fd_offer(req, node, fd);
+	if (ent)
+		return ent->fd;
 	close(fd);
-	return rc;
+	return -ENFILE;
 }
 
 int pt_op_fd(struct sfs_req *req)
@@ -129,23 +154,16 @@ int pt_node_open(struct sfs_req *req, struct sfs_node *node, int flags)
 	struct sfs_fdent *ent = sfs_node_fd(req, node);
 	const struct pt_fs *fs = pt_fs(req);
 	char name[PT_NAME_BYTES];
-	int fd, rc;
+	int fd;
 
-	flags |= O_CLOEXEC | O_NOCTTY;
-	/* By its held descriptor, which also reaches what was deleted; a handle saves the way through /proc.
-	 */
-	if (ent)
-		fd = (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, ent->fd), flags));
-	else
-		fd = pt_handle_open(fs, node, flags);
-	if (fd < 0)
+	if (!ent)
+		return pt_handle_open_check(fs, node, flags);
+	/* While its own descriptor is held and pinned the inode stays what it is: there is nothing to check, and its handle
+	 * is of no other. That saves the way through /proc, which also reaches what was deleted. */
+	fd = fs->mounts[node->key.mnt_idx].plain ? pt_handle_open(fs, node, flags) : -ESTALE;
+	if (fd != -ESTALE)
 		return fd;
-	rc = pt_node_check(fs, node, fd);
-	if (rc < 0) {
-		close(fd);
-		return rc;
-	}
-	return fd;
+	return (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, ent->fd), flags | O_CLOEXEC | O_NOCTTY));
 }
 
 int pt_name_open(int dirfd, const char *name)
@@ -158,21 +176,21 @@ int pt_name_open(int dirfd, const char *name)
 	return (int)PT_CALL(syscall(SYS_openat2, dirfd, name, &how, sizeof(how)));
 }
 
-static void pt_entry_fill(const struct sfs_req *req, const struct sfs_node *parent,
-			  const struct sfs_node *node, const struct statx *stx, struct fuse_entry_out *entry)
+static void pt_entry_fill(const struct sfs_req *req, const struct sfs_node *parent, uint64_t nodeid,
+			  const struct sfs_node_key *key, const struct statx *stx,
+			  struct fuse_entry_out *entry)
 {
 	const struct pt_fs *fs = pt_fs(req);
 
 	*entry = (struct fuse_entry_out){
-	    .nodeid = sfs_node_id(req->session, node),
+	    .nodeid = nodeid,
 	    .entry_valid = fs->entry_timeout.s,
 	    .entry_valid_nsec = fs->entry_timeout.ns,
 	    .attr_valid = fs->attr_timeout.s,
 	    .attr_valid_nsec = fs->attr_timeout.ns,
 	};
 	pt_attr_fill(&entry->attr, stx);
-	if (S_ISDIR(stx->stx_mode) &&
-	    (node->key.mnt_idx != parent->key.mnt_idx || node->key.dev != parent->key.dev) &&
+	if (S_ISDIR(stx->stx_mode) && (key->mnt_idx != parent->key.mnt_idx || key->dev != parent->key.dev) &&
 	    (sfs_session_init_flags(req->session) & FUSE_SUBMOUNTS))
 		entry->attr.flags = FUSE_ATTR_SUBMOUNT;
 }
@@ -199,23 +217,56 @@ static int pt_enter_stat(const struct pt_fs *fs, const struct sfs_node *parent, 
 			 bool enter, struct statx *stx)
 {
 	bool remote = fs->mounts[parent->key.mnt_idx].kind == PT_MOUNT_REMOTE;
-	int flags = AT_EMPTY_PATH | AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT;
+	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
 
 	if (!enter && !remote)
 		flags |= AT_STATX_DONT_SYNC;
 	return (int)PT_CALL(statx(dirfd, name, flags, PT_STATX_MASK, stx));
 }
 
+/* Whether a birth time is so long ago that a later inode of the same number has another one. */
+static bool pt_key_settled(const struct pt_fs *fs, const struct sfs_node_key *key)
+{
+	struct timespec now;
+
+	if (!fs->mounts[key->mnt_idx].plain || !key->handle_bytes || !key->btime_ns)
+		return false;
+	clock_gettime(CLOCK_REALTIME_COARSE, &now);
+	return (uint64_t)now.tv_sec * SFS_NS_PER_S + (uint64_t)now.tv_nsec > key->btime_ns + SETTLED_NS;
+}
+
+/* The node of @key, with one more lookup, and its entry. @fd is taken over, also after a failure. */
+static int pt_enter_key(struct sfs_req *req, const struct sfs_node *parent, const struct sfs_node_key *key,
+			const struct statx *stx, int fd, struct fuse_entry_out *entry,
+			struct sfs_node **node_out)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	bool created;
+	struct sfs_node *node = sfs_node_get(req, key, stx->stx_mode & S_IFMT, fd, 1, &created);
+
+	if (!node) {
+		if (fd >= 0)
+			close(fd);
+		return -ENFILE;
+	}
+	if (!(atomic_load_explicit(&node->flags, memory_order_relaxed) & PT_NODE_SETTLED) &&
+	    pt_key_settled(pt_fs(req), key))
+		atomic_fetch_or_explicit(&node->flags, PT_NODE_SETTLED, memory_order_relaxed);
+	pt_entry_fill(req, parent, sfs_node_id(req->session, node), &node->key, stx, entry);
+	if (node_out)
+		*node_out = node;
+	else
+		sfs_req_unpin_to(req, mark);
+	return 0;
+}
+
 int pt_enter(struct sfs_req *req, const struct sfs_node *parent, int fd, bool keep, bool enter,
 	     struct fuse_entry_out *entry, struct sfs_node **node_out)
 {
-	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
 	struct pt_fs *fs = pt_fs(req);
 	struct sfs_node_key key;
-	struct sfs_node *node;
 	struct statx stx;
 	unsigned idx;
-	bool created;
 	int rc;
 
 	rc = pt_enter_stat(fs, parent, fd, "", enter, &stx);
@@ -223,7 +274,7 @@ int pt_enter(struct sfs_req *req, const struct sfs_node *parent, int fd, bool ke
 		rc = pt_enter_mount(fs, parent, fd, &stx, enter, &idx);
 	if (rc == 0) {
 		pt_key_fill(fs, idx, &stx, &key);
-		rc = pt_key_handle(fs, fd, &key);
+		rc = pt_key_handle(fs, fd, "", &key);
 	}
 	if (rc != 0) {
 		close(fd);
@@ -233,18 +284,30 @@ int pt_enter(struct sfs_req *req, const struct sfs_node *parent, int fd, bool ke
 		close(fd);
 		fd = -1;
 	}
-	node = sfs_node_get(req, &key, stx.stx_mode & S_IFMT, fd, 1, &created);
-	if (!node) {
-		if (fd >= 0)
-			close(fd);
-		return -ENFILE;
+	return pt_enter_key(req, parent, &key, &stx, fd, entry, node_out);
+}
+
+int pt_enter_made(struct sfs_req *req, const struct sfs_node *parent, int fd, struct fuse_entry_out *entry,
+		  struct sfs_node **node)
+{
+	const struct pt_fs *fs = pt_fs(req);
+	char name[PT_NAME_BYTES];
+	struct sfs_node_key key;
+	struct statx stx;
+	int path, idx, rc = pt_stat(fd, &stx);
+
+	if (rc < 0)
+		return rc;
+	idx = pt_mount_find(fs, parent->key.mnt_idx, stx.stx_mnt_id);
+	/* Its handle is enough, but for one without a name, which waits for LINK. */
+	if (idx >= 0 && fs->mounts[idx].plain && stx.stx_nlink > 0) {
+		pt_key_fill(fs, (unsigned)idx, &stx, &key);
+		rc = pt_key_handle(fs, fd, "", &key);
+		if (rc < 0 || key.handle_bytes)
+			return rc < 0 ? rc : pt_enter_key(req, parent, &key, &stx, -1, entry, node);
 	}
-	pt_entry_fill(req, parent, node, &stx, entry);
-	if (node_out)
-		*node_out = node;
-	else
-		sfs_req_unpin_to(req, mark);
-	return 0;
+	path = (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, fd), O_PATH | O_CLOEXEC));
+	return path < 0 ? path : pt_enter(req, parent, path, true, true, entry, node);
 }
 
 int pt_enter_again(struct sfs_req *req, const struct sfs_node *parent, const struct sfs_node *node, int fd,
@@ -259,33 +322,45 @@ int pt_enter_again(struct sfs_req *req, const struct sfs_node *parent, const str
 	again = sfs_node_find(req, &node->key, 1);
 	if (!again)
 		return -ESTALE;
-	pt_entry_fill(req, parent, again, &stx, entry);
+	pt_entry_fill(req, parent, sfs_node_id(req->session, again), &again->key, &stx, entry);
 	return 0;
 }
 
 /*
- * A node that is known and holds its descriptor needs one system call: as long as the descriptor is open the
- * inode's number is nobody else's. The look at fd_idx comes after the statx, so it was open then.
+ * One system call is enough for a node that is known, if it holds its descriptor - as long as that is open the inode's
+ * number is nobody else's; the look at fd_idx comes after the statx, so it was open then - or is settled. A directory that is
+ * looked up shall have its descriptor again: it is where names are found.
  */
 static bool pt_enter_known(struct sfs_req *req, const struct sfs_node *parent, unsigned idx,
-			   const struct statx *stx, struct fuse_entry_out *entry)
+			   const struct statx *stx, bool keep, struct fuse_entry_out *entry)
 {
-	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	uint32_t flags = keep && S_ISDIR(stx->stx_mode) ? 0 : PT_NODE_SETTLED;
 	struct sfs_node_key key;
-	struct sfs_node *node;
-	bool held;
+	uint64_t nodeid;
 
 	pt_key_fill(pt_fs(req), idx, stx, &key);
-	node = sfs_node_find(req, &key, 1);
-	if (!node)
+	if (!sfs_node_again(req->session, &key, flags, 1, &nodeid))
 		return false;
-	held = atomic_load_explicit(&node->fd_idx, memory_order_acquire) != 0;
-	if (held)
-		pt_entry_fill(req, parent, node, stx, entry);
-	else
-		sfs_node_forget(req->session, sfs_node_id(req->session, node), 1);
-	sfs_req_unpin_to(req, mark);
-	return held;
+	pt_entry_fill(req, parent, nodeid, &key, stx, entry);
+	return true;
+}
+
+/*
+ * A node that shall hold no descriptor, by a handle. True: it has come to an end, *rc. If another object has taken the
+ * name since the statx, the node's numbers and its handle are of two: it does not pass pt_node_check().
+ */
+static bool pt_enter_handle(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name,
+			    unsigned idx, const struct statx *stx, struct fuse_entry_out *entry, int *rc)
+{
+	const struct pt_fs *fs = pt_fs(req);
+	struct sfs_node_key key;
+
+	pt_key_fill(fs, idx, stx, &key);
+	*rc = pt_key_handle(fs, dirfd, name, &key);
+	if (*rc < 0 || !key.handle_bytes)
+		return *rc < 0;
+	*rc = pt_enter_key(req, parent, &key, stx, -1, entry, NULL);
+	return true;
 }
 
 int pt_enter_name(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name, bool keep,
@@ -302,8 +377,10 @@ int pt_enter_name(struct sfs_req *req, const struct sfs_node *parent, int dirfd,
 	rc = pt_enter_mount(fs, parent, -1, &stx, enter, &idx);
 	if (rc == PT_ELSEWHERE)
 		return rc;
-	if (rc == 0 && pt_enter_known(req, parent, idx, &stx, entry))
+	if (rc == 0 && pt_enter_known(req, parent, idx, &stx, keep, entry))
 		return 0;
+	if (rc == 0 && !keep && pt_enter_handle(req, parent, dirfd, name, idx, &stx, entry, &rc))
+		return rc;
 	fd = pt_name_open(dirfd, name);
 	if (fd < 0)
 		return fd;

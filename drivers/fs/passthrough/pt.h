@@ -44,6 +44,9 @@ struct pt_mount {
 	uint8_t kind; /* enum pt_mount_kind */
 	bool handles; /* its file handles can be opened */
 	bool btime;   /* its birth times stay as they are */
+	/* One of the filesystems known to have: a birth time that an inode number used again does not share, handles
+	 * that open a deleted file for as long as it is open, and nothing to do at a FLUSH. */
+	bool plain;
 	_Atomic uint8_t
 	    nowait; /* enum pt_nowait: whether RWF_NOWAIT reads work; learned from the first one */
 };
@@ -86,6 +89,12 @@ struct pt_op {
 
 /** sfs_handle.drv: index of the mount; a directory's position on the host. */
 enum { PT_HANDLE_MOUNT, PT_HANDLE_POS };
+
+/**
+ * sfs_node.flags: the object was much older than its filesystem's clock is coarse when it was identified by its handle.
+ * If its number is used again then for one that was born later: the birth time tells them apart.
+ */
+enum { PT_NODE_SETTLED = 1 };
 
 /** Steps of the operations that are one blocking function. */
 enum { PT_START, PT_END };
@@ -222,6 +231,9 @@ int pt_name_open(int dirfd, const char *name);
  */
 int pt_enter(struct sfs_req *req, const struct sfs_node *parent, int fd, bool keep, bool enter,
 	     struct fuse_entry_out *entry, struct sfs_node **node);
+/** As pt_enter() for an object just made in @parent, which the caller has open at @fd. 0 or -errno. */
+int pt_enter_made(struct sfs_req *req, const struct sfs_node *parent, int fd, struct fuse_entry_out *entry,
+		  struct sfs_node **node);
 /** One more lookup of a node that is pinned; @fd is a descriptor of it. 0 or -errno. */
 int pt_enter_again(struct sfs_req *req, const struct sfs_node *parent, const struct sfs_node *node, int fd,
 		   struct fuse_entry_out *entry);
