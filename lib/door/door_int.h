@@ -118,7 +118,8 @@ enum dd_step {
 struct dd_ring {
 	uint16_t num;
 	bool addr, kicked, enabled;
-	bool dead; /* broke or was abandoned: not started again in this session */
+	uint16_t left; /* where the last STOP left it */
+	bool dead;     /* broke or was abandoned: not started again in this session */
 };
 
 enum dd_source_kind { DD_LISTENER, DD_VMM, DD_PRIVATE, DD_LINK };
@@ -156,14 +157,15 @@ struct sfs_door_device {
 	uint64_t features; /* negotiated */
 	struct dd_ring rings[SFS_LINK_RINGS_MAX];
 	struct sfs_ring_mask running;
-	struct sfs_link_cmd cmd; /* under way at the engine's end; op 0: none */
-	bool abandoning;         /* a STOP and the ABANDON after it are under way */
-	bool waits_reply;        /* of rte_vhost */
-	uint64_t deadline_ns;    /* of cmd or the reply; 0: none */
-	int backend_fd;          /* for requests of ours to the VMM; -1: it gave none */
-	struct dw_msg msg;       /* of the VMM */
-	struct dw_msg reply;     /* of rte_vhost, or ours to the VMM */
-	int result;              /* of msg */
+	struct sfs_ring_mask moved; /* rings whose base is not the one left */
+	struct sfs_link_cmd cmd;    /* under way at the engine's end; op 0: none */
+	bool abandoning;            /* a STOP and the ABANDON after it are under way */
+	bool waits_reply;           /* of rte_vhost */
+	uint64_t deadline_ns;       /* of cmd or the reply; 0: none */
+	int backend_fd;             /* for requests of ours to the VMM; -1: it gave none */
+	struct dw_msg msg;          /* of the VMM */
+	struct dw_msg reply;        /* of rte_vhost, or ours to the VMM */
+	int result;                 /* of msg */
 };
 
 struct sfs_door {

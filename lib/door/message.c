@@ -154,12 +154,17 @@ static void dm_apply(struct sfs_door_device *d)
 		d->features = 0;
 		for (unsigned i = 0; i < d->ring_count; i++)
 			d->rings[i] = (struct dd_ring){.dead = d->rings[i].dead};
+		memset(&d->moved, 0xff, sizeof(d->moved));
 		break;
 	case DW_SET_VRING_NUM:
 		d->rings[p->state.index].num = (uint16_t)p->state.num;
 		break;
 	case DW_SET_VRING_ADDR:
 		d->rings[p->addr.index].addr = true;
+		break;
+	case DW_SET_VRING_BASE:
+		if (p->state.num != d->rings[p->state.index].left)
+			sfs_ring_mask_set(&d->moved, p->state.index);
 		break;
 	case DW_GET_VRING_BASE:
 		d->rings[p->state.index].kicked = false;

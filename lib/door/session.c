@@ -49,7 +49,8 @@ static void ds_deadline_set(struct sfs_door_device *d)
 
 void ds_command(struct sfs_door_device *d, uint32_t op, struct sfs_ring_mask rings, uint32_t flags)
 {
-	d->cmd = (struct sfs_link_cmd){.op = op, .session = d->session, .rings = rings, .flags = flags};
+	d->cmd = (struct sfs_link_cmd){
+	    .op = op, .session = d->session, .rings = rings, .flags = flags, .moved = d->moved};
 	ds_deadline_set(d);
 	int rc = sfs_link_send(d->opts.link, &d->cmd);
 
@@ -79,7 +80,7 @@ static void ds_finish(struct sfs_door_device *d)
 	dw_clear(&d->msg);
 	dw_clear(&d->reply);
 	memset(d->rings, 0, sizeof(d->rings));
-	d->running = ds_none;
+	d->running = d->moved = ds_none;
 	d->features = 0;
 	d->refusals = 0;
 	d->mapped = d->hinted = d->broken = d->quarantined = d->failed = d->ending = false;
@@ -187,6 +188,15 @@ static void ds_stopped(struct sfs_door_device *d, const struct sfs_link_ack *ack
 {
 	if (ack->op == SFS_LINK_ABANDON)
 		ds_rings_dead(d, &ack->rings);
+	for (unsigned i = 0; i < d->ring_count; i++) {
+		if (!sfs_ring_mask_test(&d->cmd.rings, i))
+			continue;
+		sfs_ring_mask_set(&d->moved, i);
+		if (ack->op != SFS_LINK_STOP || !sfs_ring_mask_test(&ack->rings, i))
+			continue; /* nobody knows where it is left */
+		d->rings[i].left = ack->last_avail[i];
+		sfs_ring_mask_clear(&d->moved, i);
+	}
 	ds_mask_remove(&d->running, &d->cmd.rings);
 }
 

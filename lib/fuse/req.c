@@ -265,6 +265,26 @@ void sfs_lane_end_lock_waits(struct sfs_lane *lane)
 	lane->ending = true;
 }
 
+struct sfs_req *sfs_lane_aside(struct sfs_lane *lane)
+{
+	struct sfs_req **at = &lane->waiters.first, *req;
+
+	while (*at && !(*at)->lock_waiter)
+		at = &(*at)->next;
+	req = *at;
+	if (!req)
+		return NULL;
+	*at = req->next;
+	if (!*at)
+		lane->waiters.last = at;
+	atomic_fetch_sub(&req->session->waiters, 1);
+	lane->waiter_count--;
+	lock_wait_end(req);
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	lane->bytes_in_flight -= req->chain.readable_bytes + req->chain.writable_bytes;
+	return req;
+}
+
 int sfs_req_barrier(struct sfs_req *req, uint16_t step)
 {
 	req_park(req, step, SFS_REQ_BARRIER);

@@ -280,9 +280,9 @@ static int vu_setup_fill(struct vu_dev *d, int vid, unsigned idx, struct sfs_vri
 	return setup->kick_fd < -1 || setup->call_fd < -1 ? -EMFILE : 0;
 }
 
-static int vu_start_ring(struct vu_dev *d, unsigned idx)
+static int vu_start_ring(struct vu_dev *d, unsigned idx, bool base_kept)
 {
-	struct sfs_vring_setup setup = {.kick_fd = -1, .call_fd = -1};
+	struct sfs_vring_setup setup = {.base_kept = base_kept, .kick_fd = -1, .call_fd = -1};
 	struct vu_ring *r = &d->rings[idx];
 	int vid, rc;
 
@@ -313,7 +313,9 @@ static int vu_start_ring(struct vu_dev *d, unsigned idx)
 static void vu_start(struct vu_dev *d, const struct sfs_link_cmd *cmd, struct sfs_link_ack *ack)
 {
 	for (unsigned i = 0; i < sfs_link_ring_count(d->link); i++) {
-		int rc = sfs_ring_mask_test(&cmd->rings, i) ? vu_start_ring(d, i) : 0;
+		int rc = sfs_ring_mask_test(&cmd->rings, i)
+			     ? vu_start_ring(d, i, !sfs_ring_mask_test(&cmd->moved, i))
+			     : 0;
 
 		if (rc < 0) {
 			ack->result = rc;

@@ -141,6 +141,8 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 		     .engine = o->engine,
 		     .aio = {.depth = o->io_depth, .iowq_cpus = o->iowq_cpus},
 		     .bytes_in_flight_max = o->bytes_in_flight_max / o->request_queue_count}};
+	struct sfs_aside *aside = &dev->aside[idx < dev->queue_count ? idx : 0];
+	struct sfs_vring_setup vring = *setup;
 	struct sfs_queue *q;
 	int rc;
 
@@ -156,9 +158,15 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 		dev->begun = true;
 	}
 	qo.reactor = qo.lane.reactor = dev->reactors[idx % o->reactor_count];
-	rc = sfs_queue_create(&qo, setup, &q);
+	if (aside->heads && sfs_aside_fits(aside, setup)) {
+		/* Who knows only what was answered thinks that the ring stands there. */
+		vring.last_avail_idx = aside->place.last_avail;
+		qo.again = aside;
+	}
+	rc = sfs_queue_create(&qo, &vring, &q);
 	if (rc)
 		return rc;
+	sfs_aside_fini(aside);
 	queue_bind(dev, q);
 	pthread_mutex_lock(&dev->lock);
 	dev->queues[idx] = q;
@@ -199,8 +207,13 @@ void sfs_device_queue_release(struct sfs_device *dev, unsigned idx)
 {
 	struct sfs_queue *q = queue_take(dev, idx);
 
-	if (q)
-		sfs_queue_destroy(q);
+	if (!q)
+		return;
+	if (q->aside.count) {
+		dev->aside[idx] = q->aside;
+		q->aside.heads = NULL;
+	}
+	sfs_queue_destroy(q);
 }
 
 void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
@@ -218,6 +231,8 @@ void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
 void sfs_device_reset(struct sfs_device *dev)
 {
 	device_bury(dev);
+	for (unsigned i = 0; i < dev->queue_count; i++)
+		sfs_aside_fini(&dev->aside[i]);
 	if (!dev->begun)
 		return;
 	sfs_session_end(dev->session);

@@ -31,6 +31,7 @@ struct sfs_device {
 	struct queue_past past[QUEUES_MAX];
 	struct sfs_op_stats *past_ops; /* SFS_OP_COUNT of them */
 	uint64_t past_bad_requests;
+	struct sfs_aside aside[QUEUES_MAX]; /* of stopped queues; the control thread's */
 };
 
 /** Adds the figures of a queue that is about to go. Under the device's lock. */

@@ -20,36 +20,65 @@ static void queue_fault(struct sfs_queue *q, const char *why)
 	SFS_ERROR("queue %u stopped: %s", q->idx, why);
 }
 
+/* What a pop into the slot gave: whether it is a request. A malformed chain goes straight back. */
+static inline bool queue_taken(struct sfs_queue *q, struct sfs_req *req, const struct iovec *big, int rc)
+{
+	struct sfs_lane *lane = &q->lane;
+
+	if (SFS_LIKELY(rc > 0)) {
+		if (req->chain.iov == big)
+			sfs_lane_big_take(lane, req);
+		return true;
+	}
+	sfs_lane_slot_put(lane, req);
+	if (rc == -EBADMSG) {
+		SFS_STAT_ADD(lane->bad_requests, 1);
+		sfs_virtq_push(&q->vq, req->chain.head, 0);
+	}
+	return false;
+}
+
 /*
  * Takes the next chain into a slot; malformed ones go straight back. @left: how many chains may be taken, counted down.
  * NULL: none waits, or there is no slot for it.
  */
 static struct sfs_req *queue_take(struct sfs_queue *q, unsigned *left)
 {
-	struct sfs_lane *lane = &q->lane;
 	struct iovec *big;
 	struct sfs_req *req;
 	int rc;
 
 	while (*left) {
-		req = sfs_lane_slot_get(lane, &big);
+		req = sfs_lane_slot_get(&q->lane, &big);
 		if (!req)
 			return NULL;
 		rc = sfs_virtq_pop(&q->vq, &req->chain, big);
-		if (SFS_LIKELY(rc > 0)) {
-			--*left;
-			if (req->chain.iov == big)
-				sfs_lane_big_take(lane, req);
-			return req;
-		}
-		sfs_lane_slot_put(lane, req);
-		if (rc != -EBADMSG)
+		if (SFS_UNLIKELY(rc <= 0 && rc != -EBADMSG)) {
+			sfs_lane_slot_put(&q->lane, req);
 			return NULL;
+		}
 		--*left;
-		SFS_STAT_ADD(lane->bad_requests, 1);
-		sfs_virtq_push(&q->vq, req->chain.head, 0);
+		if (SFS_LIKELY(queue_taken(q, req, big, rc)))
+			return req;
 	}
 	return NULL;
+}
+
+/* Chains that were set aside run as if they had just come, before any that did. False: not all of them have slots yet. */
+static bool queue_retake(struct sfs_queue *q)
+{
+	struct sfs_aside *a = &q->again;
+	struct iovec *big;
+
+	while (a->next < a->count && !q->lane.barrier_count && !q->vq.fault) {
+		struct sfs_req *req = sfs_lane_slot_get(&q->lane, &big);
+
+		if (!req)
+			return false;
+		if (queue_taken(q, req, big, sfs_virtq_retake(&q->vq, a->heads[a->next++], &req->chain, big)))
+			sfs_req_begin(req);
+	}
+	return a->next == a->count;
 }
 
 /* What the request's first step reads, and the reply header: lines that another core wrote. */
@@ -93,6 +122,8 @@ static unsigned queue_accept(struct sfs_queue *q)
 	unsigned n = SFS_MIN(sfs_virtq_pending(vq), (unsigned)ACCEPT_BATCH), left = n;
 	struct sfs_req *req, *next;
 
+	if (SFS_UNLIKELY(q->again.next < q->again.count) && !queue_retake(q))
+		return 0;
 	if (n == 0)
 		goto out;
 	queue_guess(q);
@@ -143,12 +174,32 @@ static void queue_drained(struct sfs_queue *q)
 		sfs_session_lane_leave(q->session, q->idx);
 		stop->last_avail_idx = q->vq.last_avail;
 		stop->last_used_idx = q->vq.used_idx;
+		while (q->again.next < q->again.count)
+			sfs_aside_add(&q->aside, q->again.heads[q->again.next++]);
+		q->aside.place.last_avail = q->vq.last_avail;
+		q->aside.place.last_used = q->vq.used_idx;
 		q->stop = NULL;
 	}
 	/* From here on the queue may be freed. */
 	atomic_store(&q->gone, true);
 	if (stop)
 		stop->done(stop);
+}
+
+/*
+ * A queue that stops does not wait for who waits for a lock, perhaps for ever. Those are set aside, in the order in which they came: who
+ * waited here, then who was set aside before and has had no slot since.
+ */
+static void queue_draining(struct sfs_queue *q)
+{
+	struct sfs_req *req;
+
+	while (!q->detached && (req = sfs_lane_aside(&q->lane)) != NULL) {
+		sfs_aside_add(&q->aside, req->chain.head);
+		sfs_lane_slot_put(&q->lane, req);
+	}
+	if (q->lane.in_flight == 0)
+		queue_drained(q);
 }
 
 static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
@@ -175,8 +226,8 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
-	if (SFS_UNLIKELY((q->stop || q->detached) && lane->in_flight == 0))
-		queue_drained(q);
+	if (SFS_UNLIKELY(q->stop || q->detached))
+		queue_draining(q);
 	return work;
 }
 
@@ -188,7 +239,7 @@ static bool queue_arm(struct sfs_poller *poller)
 	if (q->accepting && sfs_lane_open(&q->lane)) {
 		q->asleep = true;
 		/* With no slot left the ring waits for completions, not for kicks. */
-		if (sfs_virtq_arm(&q->vq) && q->lane.free_slots)
+		if ((sfs_virtq_arm(&q->vq) || q->again.next < q->again.count) && q->lane.free_slots)
 			work = true;
 	}
 	return work;
@@ -223,7 +274,6 @@ static void stop_msg(struct sfs_msg *msg)
 	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
 
 	q->accepting = false;
-	sfs_lane_end_lock_waits(&q->lane);
 	q->stop = q->stop_next;
 	sem_post(&q->done);
 }
@@ -361,6 +411,9 @@ int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setu
 	rc = sfs_virtq_init(&q->vq, &vs);
 	if (rc)
 		goto fail_virtq;
+	rc = sfs_aside_init(&q->aside, s);
+	if (rc)
+		goto fail_watch;
 	rc = queue_watch(q);
 	if (rc)
 		goto fail_watch;
@@ -368,9 +421,14 @@ int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setu
 	if (q->call_fd >= 0)
 		fcntl(q->call_fd, F_SETFL, fcntl(q->call_fd, F_GETFL) | O_NONBLOCK);
 	sfs_mem_get(q->mem);
+	if (o->again) {
+		q->again = *o->again;
+		o->again->heads = NULL;
+	}
 	*out = q;
 	return 0;
 fail_watch:
+	sfs_aside_fini(&q->aside);
 	sfs_virtq_fini(&q->vq);
 fail_virtq:
 	sfs_lane_fini(&q->lane);
@@ -394,6 +452,8 @@ void sfs_queue_destroy(struct sfs_queue *q)
 	}
 	if (q->call_fd >= 0)
 		close(q->call_fd);
+	sfs_aside_fini(&q->aside);
+	sfs_aside_fini(&q->again);
 	sfs_virtq_fini(&q->vq);
 	sfs_lane_fini(&q->lane);
 	sfs_mem_put(q->mem);

@@ -9,6 +9,7 @@
 #include <semaphore.h>
 #include <stdatomic.h>
 
+#include "aside.h"
 #include "sfs_lane.h"
 #include "sfs_virtiofs.h"
 #include "sfs_virtq.h"
@@ -25,6 +26,8 @@ struct sfs_queue {
 	bool asleep;                 /* armed: work found at the next turn came with a kick */
 	uint64_t kicks;              /* sleeps that ended with chains in this ring */
 	struct sfs_queue_stop *stop; /* a stop is under way */
+	struct sfs_aside again;      /* set aside by the predecessor: taken before anything else */
+	struct sfs_aside aside;      /* set aside by the stop; complete when it is done */
 
 	/* Constant while it runs. */
 	struct sfs_reactor *reactor;
@@ -49,6 +52,7 @@ struct sfs_queue_opts {
 	unsigned idx;
 	struct sfs_reactor *reactor;
 	struct sfs_lane_opts lane;
+	struct sfs_aside *again; /* what fits the ring; the queue's after success. NULL: nothing */
 };
 
 /** Makes a queue for @setup. 0 or -errno; see sfs_device_queue_start(). Control thread; may block. */

@@ -266,10 +266,28 @@ static int walk_chain(struct walk *w, uint16_t idx)
 	return -EBADMSG; /* a loop, or too long */
 }
 
-int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
+/* Walks the chain from @head on, which is in flight unless this returns -EAGAIN or -EPROTO. */
+static inline int chain_take(struct sfs_virtq *vq, uint16_t head, struct sfs_chain *c, struct iovec *big)
 {
 	struct walk w = {
 	    .vq = vq, .chain = c, .big = big, .last = vq->mem->regions, .max = SFS_CHAIN_INLINE_SEGS};
+	int rc;
+
+	vq->guess[0] = &vq->desc[head];
+	c->head = head;
+	c->iov = c->inline_segs;
+	rc = walk_chain(&w, head);
+	if (rc == -EAGAIN)
+		return rc;
+	if (SFS_UNLIKELY(head_test_and_set(vq, head))) {
+		ring_fault(vq, "one head is in flight twice");
+		return -EPROTO;
+	}
+	return rc ? rc : 1;
+}
+
+int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
+{
 	uint16_t head;
 	int rc;
 
@@ -282,18 +300,16 @@ int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *c, struct iovec *big)
 		ring_fault(vq, "avail ring names a descriptor beyond the table");
 		return -EPROTO;
 	}
-	vq->guess[0] = &vq->desc[head];
-	c->head = head;
-	c->iov = c->inline_segs;
-	rc = walk_chain(&w, head);
-	if (rc == -EAGAIN)
-		return rc;
-	if (SFS_UNLIKELY(head_test_and_set(vq, head))) {
-		ring_fault(vq, "one head is in flight twice");
-		return -EPROTO;
-	}
-	vq->last_avail++;
-	return rc ? rc : 1;
+	rc = chain_take(vq, head, c, big);
+	if (SFS_LIKELY(rc != -EAGAIN && rc != -EPROTO))
+		vq->last_avail++;
+	return rc;
+}
+
+int sfs_virtq_retake(struct sfs_virtq *vq, uint16_t head, struct sfs_chain *c, struct iovec *big)
+{
+	assert(head < vq->size);
+	return vq->fault ? -EPROTO : chain_take(vq, head, c, big);
 }
 
 void sfs_virtq_unpop(struct sfs_virtq *vq, uint16_t head)

@@ -290,6 +290,54 @@ guests_locks() {
   guests_end "$status"
 }
 
+# guests_qmp SOCKET COMMAND...: speaks to QEMU; each command must succeed.
+guests_qmp() {
+  python3 - "$@" <<'PYTHON'
+import json, socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.settimeout(60)
+s.connect(sys.argv[1])
+f = s.makefile("rw")
+f.readline()
+for command in ["qmp_capabilities"] + sys.argv[2:]:
+    f.write(json.dumps({"execute": command}) + "\n")
+    f.flush()
+    reply = json.loads(f.readline())
+    while "event" in reply:
+        reply = json.loads(f.readline())
+    if "return" not in reply:
+        sys.exit("%s: %s" % (command, reply))
+PYTHON
+}
+
+# A guest that is paused while it waits for a lock of the host goes on waiting, and gets it.
+guests_paused() {
+  local status=0 holder round
+  guests_case 'qemu: a guest is paused while it waits for a lock'
+  touch "$share/f"
+  echo 'flock /mnt/f touch /mnt/got & sleep 1; touch /mnt/waits; wait $!' >"$work/script"
+  guests_daemon || return 0
+  exec {holder}>"$share/f"
+  flock "$holder"
+  guest_start --timeout 120 --program "$(command -v flock)" --vmm-arg -qmp --vmm-arg "unix:$work/qmp,server=on,wait=off" \
+    qemu "$socket" share "$work/script" {holder}>&-
+  local pid=$GUEST_PID console=$GUEST_LOG
+  guests_until 60 test -e "$share/waits" || status=1
+  for round in 1 2; do
+    guests_qmp "$work/qmp" stop >>"$log" 2>&1 || status=$?
+    ((round == 1)) || exec {holder}>&-
+    sleep 1
+    if [[ -e $share/got ]]; then
+      echo 'the guest has the lock though it is held, or though it is paused' >>"$log"
+      status=1
+    fi
+    guests_qmp "$work/qmp" cont >>"$log" 2>&1 || status=$?
+  done
+  guest_wait "$pid" "$console" >>"$log" 2>&1 || status=$?
+  [[ -e $share/got ]] || status=1
+  guests_end "$status"
+}
+
 # A kernel that uses every request queue: four CPUs, four queues, requests counted on each of them by the daemon.
 guests_queues() {
   local status=0
@@ -355,6 +403,7 @@ suite_qemu() {
   guests_ready qemu || return 0
   guest_kernel bookworm >"$scratch/kernel.log" 2>&1 || { report_fail 'qemu: no kernel for the guest' "$scratch/kernel.log"; return 0; }
   guests_conformance qemu 'qemu: conformance'
+  guests_paused
   ((quick == 0)) || return 0
   # Half of a ring of 16 may wait for a lock.
   guests_conformance_options='--waiters 6' \

@@ -60,7 +60,12 @@ static void rig_engine_answer(struct rig_dev *d, const struct sfs_link_cmd *cmd)
 	case SFS_LINK_MAP:
 		ack.result = d->map_fails ? -ENOMEM : 0;
 		break;
+	case SFS_LINK_STOP:
+		for (unsigned i = 0; i < SFS_LINK_RINGS_MAX; i++)
+			ack.last_avail[i] = d->base;
+		break;
 	case SFS_LINK_START:
+		d->moved = cmd->moved;
 		if (d->start_fails)
 			ack.result = -EFAULT;
 		else

@@ -29,7 +29,8 @@ struct rig_dev {
 	/* script */
 	bool hold_stop, hold_all, be_nack, be_close, be_garbage, start_fails, map_fails, attach_fails;
 	uint64_t be_features;
-	uint16_t base; /* that GET_VRING_BASE finds */
+	uint16_t base;              /* that GET_VRING_BASE finds, and where each ring stops */
+	struct sfs_ring_mask moved; /* as the last START said */
 	/* the engine's unanswered commands */
 	struct sfs_link_cmd held[SFS_LINK_DEPTH];
 	unsigned held_count;

@@ -493,6 +493,36 @@ static void test_running_messages(void **state)
 	rig_fini(&r);
 }
 
+/* The engine is told whether a ring goes on where it was left, or the VMM has set it back. */
+static void test_moved(void **state)
+{
+	struct rig r;
+	struct rig_dev *d = &r.dev[0];
+
+	rig_init(&r, 1);
+	rig_begin(&r, d);
+	rig_setup_qemu(&r, d, 2);
+	d->base = 4711;
+	rig_mem_table(&r, d, RIG_NEED_REPLY, 1);
+	assert_int_equal(d->moved.bits[0], 0);
+	rig_state(&r, d, 10, 1, 4711); /* stops it, too */
+	assert_int_equal(d->moved.bits[0], 0);
+	rig_state(&r, d, 10, 1, 0);
+	assert_int_equal(d->moved.bits[0], 2);
+	/* Once it has run from there, that is where it is left. */
+	rig_state(&r, d, 18, 1, 0);
+	d->base = 7;
+	rig_state(&r, d, 18, 1, 1);
+	assert_int_equal(d->moved.bits[0], 0);
+	rig_state(&r, d, 18, 0, 0);
+	rig_state(&r, d, 10, 0, 4711);
+	rig_state(&r, d, 10, 0, 7);
+	rig_state(&r, d, 18, 0, 1);
+	assert_int_equal(d->moved.bits[0], 1); /* moved and back is not left alone */
+	rig_hangup(&r, d);
+	rig_fini(&r);
+}
+
 /* Without PROTOCOL_FEATURES a ring runs when it is kicked. */
 static void test_no_protocol_features(void **state)
 {
@@ -623,23 +653,15 @@ static void test_call_fd_nonblocking(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_negotiation),
-	    cmocka_unit_test(test_config),
-	    cmocka_unit_test(test_no_tag),
-	    cmocka_unit_test(test_hostile),
-	    cmocka_unit_test(test_hostile_gets),
-	    cmocka_unit_test(test_bad_addresses),
-	    cmocka_unit_test(test_huge_payload),
-	    cmocka_unit_test(test_stall),
-	    cmocka_unit_test(test_setup_qemu),
-	    cmocka_unit_test(test_setup_uml),
-	    cmocka_unit_test(test_get_vring_base),
-	    cmocka_unit_test(test_running_messages),
-	    cmocka_unit_test(test_no_protocol_features),
-	    cmocka_unit_test(test_need_reply),
-	    cmocka_unit_test(test_pipelined),
-	    cmocka_unit_test(test_backend_channel),
-	    cmocka_unit_test(test_call_fd_nonblocking),
+	    cmocka_unit_test(test_negotiation),     cmocka_unit_test(test_config),
+	    cmocka_unit_test(test_no_tag),          cmocka_unit_test(test_hostile),
+	    cmocka_unit_test(test_hostile_gets),    cmocka_unit_test(test_bad_addresses),
+	    cmocka_unit_test(test_huge_payload),    cmocka_unit_test(test_stall),
+	    cmocka_unit_test(test_setup_qemu),      cmocka_unit_test(test_setup_uml),
+	    cmocka_unit_test(test_get_vring_base),  cmocka_unit_test(test_running_messages),
+	    cmocka_unit_test(test_moved),           cmocka_unit_test(test_no_protocol_features),
+	    cmocka_unit_test(test_need_reply),      cmocka_unit_test(test_pipelined),
+	    cmocka_unit_test(test_backend_channel), cmocka_unit_test(test_call_fd_nonblocking),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

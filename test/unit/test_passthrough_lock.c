@@ -523,6 +523,7 @@ static void test_waits_end(void **state)
 	m = wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0);
 	turn(r, 10);
 	assert_false(m->answered);
+	/* Given up. */
 	sfs_lane_end_lock_waits(&r->g.lanes[0]);
 	assert_int_equal(wait_end(r, m), -ENOLCK);
 	assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_RDLCK, 0, 9, 0)), -ENOLCK);

@@ -483,6 +483,46 @@ static void test_one_head_twice_malformed(void **state)
 	rig_free(r);
 }
 
+/* A queue that takes over a ring in which one chain is still unanswered takes that one again by its head. */
+static void test_retake(void **state)
+{
+	struct rig *r = rig_new(&(struct rig_opts){.start = 9});
+	struct sfs_virtq_setup s = {.mem = r->mem,
+				    .desc = r->desc,
+				    .avail = r->avail,
+				    .used = r->used,
+				    .size = 16,
+				    .last_avail = 12,
+				    .last_used = 10,
+				    .indirect = true,
+				    .call_fd = r->call_fd};
+
+	for (unsigned i = 0; i < 3; i++) {
+		rig_desc(r, i, FAR + i * 64, 8, 0, 0);
+		assert_good(r, i, 1, 0);
+	}
+	r->chain.head = 1;
+	rig_done(r, 5);
+	sfs_virtq_fini(&r->vq);
+	assert_int_equal(sfs_virtq_init(&r->vq, &s), 0);
+	rig_desc(r, 2, HOLE, 8, 0, 0);
+	assert_int_equal(sfs_virtq_retake(&r->vq, 0, &r->chain, r->big), 1);
+	assert_int_equal(r->chain.head, 0);
+	rig_seg(r, 0, FAR, 8);
+	/* Its descriptors are what they are now. */
+	assert_int_equal(sfs_virtq_retake(&r->vq, 2, &r->chain, r->big), -EBADMSG);
+	assert_int_equal(r->chain.head, 2);
+	rig_done(r, 0);
+	assert_int_equal(r->used->ring[10].id, 2);
+	assert_int_equal(r->used->idx, 11);
+	/* The ring itself goes on where it stood, and a head that is in flight is not to come again. */
+	assert_good(r, 2 + 1, 0, 0);
+	assert_int_equal(rig_try(r, 0), -EPROTO);
+	assert_fault(r);
+	assert_int_equal(sfs_virtq_retake(&r->vq, 5, &r->chain, r->big), -EPROTO);
+	rig_free(r);
+}
+
 static void test_head_again_after_push(void **state)
 {
 	struct rig *r = rig_new(&plain);
@@ -710,6 +750,7 @@ int main(void)
 	    cmocka_unit_test(test_full_ring),
 	    cmocka_unit_test(test_one_head_twice),
 	    cmocka_unit_test(test_one_head_twice_malformed),
+	    cmocka_unit_test(test_retake),
 	    cmocka_unit_test(test_head_again_after_push),
 	    cmocka_unit_test(test_unpop),
 	    cmocka_unit_test(test_index_wrap),

@@ -131,8 +131,14 @@ void sfs_req_run(struct sfs_req *req);
 /** Steps 1 and 2 of a turn: completions of engine and workers, runnable requests, waiters, barriers. Returns how many ran. */
 unsigned sfs_lane_resume(struct sfs_lane *lane);
 
-/** The queue stops: who waits for a lock ends with an error at the next turn, and nobody waits any more. Reactor. */
+/** The queue is given up: who waits for a lock ends with an error at the next turn, and nobody waits any more. Reactor. */
 void sfs_lane_end_lock_waits(struct sfs_lane *lane);
+
+/**
+ * The queue stops: takes out the request that has waited for a lock longest, unanswered and with nothing changed, so that its
+ * chain can be taken again later; NULL: there is none now. The caller gives the slot back. Reactor.
+ */
+struct sfs_req *sfs_lane_aside(struct sfs_lane *lane);
 
 /**
  * The lane's guest is given up: its requests end by and by, but those that wait for a barrier or hold the session's end now,

@@ -199,7 +199,8 @@ int sfs_req_wait(struct sfs_req *req, uint16_t step, uint64_t epoch);
 /**
  * As sfs_req_wait(), for what may be held for ever, and by others than this device: locks. Also looked at again at
  * growing intervals. Goes on with res = 0, or with -ENOLCK: too many wait already (limits.lock_waiters of the device,
- * half of a queue's slots, so that what lets go can always come), or the queue stops or the guest starts anew.
+ * half of a queue's slots, so that what lets go can always come), or the guest starts anew. Where the queue stops meanwhile the
+ * operation does not go on: after a restart the request begins again at step 0, so it must have changed nothing.
  */
 int sfs_req_wait_lock(struct sfs_req *req, uint16_t step, uint64_t epoch);
 

@@ -73,6 +73,8 @@ enum sfs_link_op {
 struct sfs_link_cmd {
 	uint32_t op, session, flags, pad;
 	struct sfs_ring_mask rings;
+	struct sfs_ring_mask
+	    moved; /* START: rings that the VMM has given another base than their last STOP left */
 };
 
 struct sfs_link_ack {

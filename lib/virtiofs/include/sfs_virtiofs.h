@@ -66,6 +66,8 @@ struct sfs_vring_setup {
 	void *desc, *avail, *used;
 	uint16_t size;
 	uint16_t last_avail_idx, last_used_idx;
+	bool
+	    base_kept; /* nobody has moved the avail index since the queue's last stop: what was set aside then goes on */
 	int kick_fd, call_fd; /* the queue's own after success (dup before); -1: none */
 };
 
@@ -84,8 +86,10 @@ struct sfs_queue_stop {
 };
 
 /**
- * Stops queue @idx: accepting ends, requests in flight finish and are answered, then done. 0, or -ENOENT where it does
- * not run (done is not called). Control thread; does not block.
+ * Stops queue @idx: accepting ends, requests in flight finish and are answered, then done. Those that wait for locks are set
+ * aside: neither answered nor lost, they go on when the queue starts again on the same ring, and are dropped by
+ * sfs_device_reset() or where it starts on another. 0, or -ENOENT where it does not run (done is not called). Control thread;
+ * does not block.
  */
 int sfs_device_queue_stop(struct sfs_device *dev, unsigned idx, struct sfs_queue_stop *stop);
 

@@ -82,6 +82,12 @@ int sfs_virtq_pop(struct sfs_virtq *vq, struct sfs_chain *chain, struct iovec *b
 void sfs_virtq_unpop(struct sfs_virtq *vq, uint16_t head);
 
 /**
+ * Takes the chain of @head (below size) once more, that an earlier queue on the same ring took and did not give back. Descriptors
+ * are read afresh. Returns as sfs_virtq_pop() but 0.
+ */
+int sfs_virtq_retake(struct sfs_virtq *vq, uint16_t head, struct sfs_chain *chain, struct iovec *big);
+
+/**
  * Lets the caches fetch what the next pops will read, of which @count are known to wait: the indirect table of the next, the
  * descriptor of the one after. To be called between any two of them, so that each has been fetched when its turn comes. What it
  * reads of the guest serves as an address hint alone: nothing is kept, and a wrong hint costs a wasted prefetch.
