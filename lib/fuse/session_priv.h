@@ -38,6 +38,7 @@ struct node_trim {
 	_Atomic uint32_t gen_base; /* generation of records that come back */
 	_Atomic uint32_t live;     /* nodes that the guest knew at most since the last time */
 	atomic_bool busy;
+	atomic_bool holding; /* free records are the worker's for a while */
 	struct sfs_call call;
 };
 

@@ -108,12 +108,14 @@ static void trim(struct sfs_session *se)
 	if (!counts)
 		return;
 	sfs_nodes_sweep(se, high);
+	atomic_store(&se->trim.holding, true);
 	first = free_stack_take(&se->node_free);
 	count_chunks(se, first, counts);
 	gen = keep_rest(se, first, counts);
 	if (gen >= atomic_load(&se->trim.gen_base))
 		atomic_store(&se->trim.gen_base, gen + 1);
 	release_chunks(se, counts, chunks);
+	atomic_store(&se->trim.holding, false);
 	if (live_count(se) < PAGE_BUCKETS)
 		release_buckets(se);
 	free(counts);
@@ -174,7 +176,7 @@ static uint32_t chunk_take(struct sfs_session *se, uint32_t chunk)
 	return idx;
 }
 
-uint32_t sfs_node_unrelease(struct sfs_session *se)
+static uint32_t released_take(struct sfs_session *se)
 {
 	uint32_t words = se->limits.inodes / CHUNK / 64 + 1;
 
@@ -194,6 +196,27 @@ uint32_t sfs_node_unrelease(struct sfs_session *se)
 		}
 	}
 	return NO_IDX;
+}
+
+/*
+ * Where each record of the table was used once and the worker holds all that are free, there is nothing to be had, but not because the
+ * table is full: what it does not give away comes back as it goes through them.
+ */
+uint32_t sfs_node_unrelease(struct sfs_session *se)
+{
+	uint32_t idx = released_take(se);
+	bool held;
+
+	if (idx != NO_IDX || atomic_load_explicit(&se->node_high, memory_order_relaxed) < se->limits.inodes)
+		return idx;
+	do {
+		held = atomic_load(&se->trim.holding);
+		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
+				     offsetof(struct sfs_node, hash_next));
+		if (idx == NO_IDX)
+			idx = released_take(se);
+	} while (idx == NO_IDX && held);
+	return idx;
 }
 
 int sfs_nodes_trim_create(struct sfs_session *se)

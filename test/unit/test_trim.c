@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Memory of node records goes back when the guest has forgotten them, and no id of the guest's ever means another object for it. The
+ * session is one with workers, which do the work.
+ */
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fuse_rig.h"
+
+#define COUNT 40000u /* some 5 MiB of records */
+
+struct trimmed {
+	struct sfs_workers *workers;
+	struct sfs_workers_client *client;
+	struct sfs_session *se;
+	struct sfs_req *req; /* of the test's thread */
+	uint64_t *ids;
+};
+
+static int begin(void *ctx, struct sfs_session *se)
+{
+	static const struct sfs_node_key key = {.dev = 1, .ino = UINT64_MAX};
+
+	return sfs_session_root(se, &key, S_IFDIR, -1, 0);
+}
+
+static const struct sfs_fs_ops no_fs = {.name = "none", .session_begin = begin};
+
+static int setup(void **state)
+{
+	static struct trimmed t;
+	struct sfs_workers_opts wo = {.count = 2};
+	struct sfs_session_opts so = {
+	    .fs = &no_fs,
+	    .limits = {.inodes = COUNT + 1000, .handles = 4, .fds = 16, .node_fds = 4},
+	    .lane_count = 1,
+	    .numa_node = -1};
+
+	assert_int_equal(sfs_workers_create(&wo, &t.workers), 0);
+	t.client = sfs_workers_client_create(t.workers, 2);
+	assert_non_null(t.client);
+	so.workers = t.client;
+	assert_int_equal(sfs_session_create(&so, &t.se), 0);
+	assert_int_equal(sfs_session_begin(t.se), 0);
+	t.req = calloc(1, sizeof(*t.req));
+	t.ids = calloc(COUNT, sizeof(*t.ids));
+	assert_true(t.req && t.ids);
+	t.req->session = t.se;
+	*state = &t;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct trimmed *t = *state;
+
+	sfs_session_end(t->se);
+	sfs_session_destroy(t->se);
+	sfs_workers_client_destroy(t->client);
+	assert_int_equal(sfs_workers_destroy(t->workers, SFS_NS_PER_S * 10), 0);
+	free(t->req);
+	free(t->ids);
+	return 0;
+}
+
+/* Shared memory of this process, in KiB: the tables. */
+static unsigned long table_kib(void)
+{
+	unsigned long kib = 0;
+	char line[128];
+	FILE *f = fopen("/proc/self/status", "re");
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "RssShmem: %lu", &kib) == 1)
+			break;
+	fclose(f);
+	return kib;
+}
+
+static struct sfs_node_key key_of(uint64_t ino)
+{
+	struct sfs_node_key key = {.dev = 1, .ino = ino, .btime_ns = ino, .handle_bytes = 8};
+
+	memcpy(key.handle, &ino, sizeof(ino));
+	return key;
+}
+
+/* One lookup by a request's thread; the id, 0: there is no room. */
+static uint64_t lookup(struct sfs_req *req, uint64_t ino, bool *created)
+{
+	const struct sfs_node_key key = key_of(ino);
+	struct sfs_node *node = sfs_node_get(req, &key, S_IFREG, -1, 1, created);
+	uint64_t id = node ? sfs_node_id(req->session, node) : 0;
+
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	return id;
+}
+
+static bool known(struct sfs_req *req, uint64_t id, uint64_t ino)
+{
+	struct sfs_node *node = sfs_node_pin(req, id);
+	bool yes = node && node->key.ino == ino;
+
+	/* Never another one's. */
+	assert_true(!node || yes);
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	return yes;
+}
+
+static void fill(struct trimmed *t, uint64_t first)
+{
+	bool created;
+
+	for (unsigned i = 0; i < COUNT; i++) {
+		t->ids[i] = lookup(t->req, first + i, &created);
+		assert_true(t->ids[i] != 0);
+	}
+}
+
+/* Until memory has gone down to a part of what it was; the worker is the one who does it. */
+static void await_kib(unsigned long at_most)
+{
+	for (unsigned i = 0; table_kib() > at_most; i++) {
+		assert_true(i < 100000);
+		usleep(100);
+	}
+}
+
+static void test_memory_returns(void **state)
+{
+	struct trimmed *t = *state;
+	unsigned long empty = table_kib(), full;
+	struct sfs_session_figures f;
+	uint64_t *before = calloc(COUNT, sizeof(*before));
+
+	for (unsigned round = 0; round < 3; round++) {
+		fill(t, 1 + round * COUNT);
+		full = table_kib();
+		assert_true(full - empty > COUNT * sizeof(struct sfs_node) / 1024);
+		for (unsigned i = 0; i < COUNT; i++)
+			sfs_node_forget(t->se, t->ids[i], 1);
+		await_kib(empty + (full - empty) / 3);
+		sfs_session_figures(t->se, &f);
+		assert_true(f.inodes < COUNT / 2);
+		for (unsigned i = 0; i < COUNT; i++) {
+			assert_false(known(t->req, t->ids[i], 1 + round * COUNT + i));
+			/* A record that came back has a generation that no id had. */
+			assert_false(before[i] && known(t->req, before[i], 0));
+			before[i] = t->ids[i];
+		}
+	}
+	free(before);
+}
+
+/* What the guest still knows stays where it is. */
+static void test_the_known_stay(void **state)
+{
+	struct trimmed *t = *state;
+	unsigned long empty = table_kib(), full;
+	bool created;
+
+	fill(t, 1);
+	full = table_kib();
+	for (unsigned i = 0; i < COUNT; i++)
+		if (i % 1000)
+			sfs_node_forget(t->se, t->ids[i], 1);
+	await_kib(empty + (full - empty) / 2);
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_int_equal(known(t->req, t->ids[i], i + 1), i % 1000 == 0);
+	/* And is found by name again, beside new ones in records that were given back. */
+	for (unsigned i = 0; i < COUNT; i++) {
+		uint64_t id = lookup(t->req, i + 1, &created);
+
+		/* Some that were forgotten last are still there, and are found by their old id. */
+		assert_true(i % 1000 || !created);
+		assert_int_equal(id == t->ids[i], !created);
+		assert_true(known(t->req, id, i + 1));
+	}
+}
+
+/* --- looking up and forgetting while memory goes back --- */
+
+struct wave {
+	struct trimmed *t;
+	pthread_t thread;
+	uint64_t first;
+};
+
+static void must(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void *wave_main(void *arg)
+{
+	enum { OWN = COUNT / 2 - 100 };
+	struct wave *w = arg;
+	struct sfs_req *req = calloc(1, sizeof(*req));
+	uint64_t *ids = calloc(OWN, sizeof(*ids));
+	bool created;
+
+	must(req && ids);
+	req->session = w->t->se;
+	for (unsigned round = 0; round < 4; round++) {
+		for (unsigned i = 0; i < OWN; i++) {
+			ids[i] = lookup(req, w->first + i, &created);
+			must(ids[i] != 0);
+		}
+		for (unsigned i = 0; i < OWN; i++) {
+			struct sfs_node *node = sfs_node_pin(req, ids[i]);
+
+			must(node && node->key.ino == w->first + i);
+			sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+			sfs_node_forget(w->t->se, ids[i], 1);
+		}
+	}
+	free(ids);
+	free(req);
+	return NULL;
+}
+
+static void test_waves(void **state)
+{
+	struct trimmed *t = *state;
+	struct wave w[2] = {{.t = t, .first = 1}, {.t = t, .first = 10000000}};
+	struct sfs_session_figures f;
+	unsigned long empty = table_kib();
+
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&w[i].thread, NULL, wave_main, &w[i]), 0);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(w[i].thread, NULL);
+	await_kib(empty + COUNT * sizeof(struct sfs_node) / 1024);
+	/* Every record can be had again. */
+	fill(t, 20000000);
+	sfs_session_figures(t->se, &f);
+	assert_true(f.inodes >= COUNT);
+	for (unsigned i = 0; i < COUNT; i++)
+		assert_true(known(t->req, t->ids[i], 20000000 + i));
+}
+
+int main(void)
+{
+#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+	const struct CMUnitTest tests[] = {T(test_memory_returns), T(test_the_known_stay), T(test_waves)};
+
+	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
+}
