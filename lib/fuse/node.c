@@ -150,6 +150,12 @@ struct sfs_node *sfs_node_pin(struct sfs_req *req, uint64_t nodeid)
 
 /* --- reclaiming records of count zero --- */
 
+/* Whoever took the record off the free stack a little too late may still read where it led there. */
+static void node_link(struct sfs_node *node, uint32_t next)
+{
+	__atomic_store_n(&node->hash_next, next, __ATOMIC_RELAXED);
+}
+
 static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *node)
 {
 	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed),
@@ -163,7 +169,7 @@ static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *n
 		struct sfs_node *n = &se->nodes[at - 1];
 
 		if (n->hash_next == me) {
-			n->hash_next = node->hash_next;
+			node_link(n, node->hash_next);
 			return;
 		}
 		at = n->hash_next;
@@ -417,7 +423,7 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 		} else {
 			node = &se->nodes[idx];
 			node_fill(se, node, key, b, mode, count);
-			node->hash_next = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
+			node_link(node, atomic_load_explicit(&se->buckets[b], memory_order_relaxed));
 			atomic_store_explicit(&se->buckets[b], idx + 1, memory_order_relaxed);
 			*created = true;
 		}
