@@ -443,6 +443,8 @@ int spinfsd_run(struct spinfsd *d)
 
 void spinfsd_destroy(struct spinfsd *d)
 {
+	bool hung = false;
+
 	sfs_rpc_server_destroy(d->rpc);
 	if (d->vu)
 		sfs_vhost_user_destroy(d->vu);
@@ -459,10 +461,15 @@ void spinfsd_destroy(struct spinfsd *d)
 			sfs_link_destroy(dv->link);
 	}
 	for (unsigned i = 0; d->reactors && i < d->config->reactor_count; i++)
-		if (d->reactors[i])
-			sfs_reactor_stop(d->reactors[i]);
+		if (d->reactors[i] && sfs_reactor_stop(d->reactors[i], 0) < 0) {
+			SFS_ERROR("reactor %s hangs in a call and is left to the end of the process",
+				  sfs_reactor_name(d->reactors[i]));
+			hung = true;
+		}
 	/* A worker wakes the reactor of what it has finished: a hung one still may. */
 	if (d->workers && sfs_workers_destroy(d->workers, d->config->stop_timeout_ms * SFS_NS_PER_MS) < 0)
+		return;
+	if (hung)
 		return;
 	for (unsigned i = 0; d->reactors && i < d->config->reactor_count; i++)
 		sfs_reactor_destroy(d->reactors[i]);

@@ -117,7 +117,9 @@ void sfs_session_end(struct sfs_session *se)
 	if (se->fs->session_end)
 		se->fs->session_end(se->fs_ctx, se);
 	atomic_store(&se->barrier, NULL);
+	atomic_store(&se->ending, true);
 	session_empty(se, true);
+	atomic_store(&se->ending, false);
 	se->init_flags = 0;
 }
 

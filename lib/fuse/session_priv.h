@@ -48,7 +48,7 @@ struct sfs_session {
 	sfs_op_fn fn[SFS_OP_COUNT]; /* by opcode; never NULL */
 
 	/* Negotiated. Written inside a barrier. */
-	bool inited;
+	atomic_bool inited;
 	uint32_t minor;
 	uint64_t init_flags;
 	uint64_t driver_flags;
@@ -95,6 +95,7 @@ struct sfs_session {
 	_Atomic uint32_t close_head; /* index + 1, linked by next_free */
 	atomic_bool close_busy;
 	_Atomic uint32_t close_count; /* descriptors that wait */
+	atomic_bool ending; /* sfs_session_end(): its thread serves all devices and closes nothing itself */
 	_Atomic uint32_t close_calls; /* calls handed over and not yet done with the session */
 	struct sfs_call close_call;
 

@@ -150,12 +150,13 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 {
 	uint64_t begin;
 	uint32_t head;
+	bool ending = atomic_load_explicit(&se->ending, memory_order_relaxed);
 
-	if (sfs_on_worker || !se->workers || se->policy == SFS_BLOCK_ALWAYS) {
+	if (sfs_on_worker || !se->workers || (se->policy == SFS_BLOCK_ALWAYS && !ending)) {
 		fd_close(se, ent);
 		return;
 	}
-	if (close_inline(se)) {
+	if (!ending && close_inline(se)) {
 		begin = sfs_ticks();
 		fd_close(se, ent);
 		sfs_session_call_cost(se, sfs_ticks() - begin);

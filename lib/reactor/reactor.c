@@ -214,15 +214,21 @@ int sfs_reactor_start(struct sfs_reactor *r)
 	return 0;
 }
 
-void sfs_reactor_stop(struct sfs_reactor *r)
+int sfs_reactor_stop(struct sfs_reactor *r, uint64_t timeout_ns)
 {
+	struct timespec until;
+
 	if (!r->started)
-		return;
+		return 0;
 	atomic_store(&r->stop, true);
 	atomic_thread_fence(memory_order_seq_cst);
 	sfs_reactor_wake(r);
-	pthread_join(r->thread, NULL);
+	clock_gettime(CLOCK_REALTIME, &until);
+	until.tv_sec += (time_t)(timeout_ns / SFS_NS_PER_S) + 1;
+	if (pthread_timedjoin_np(r->thread, NULL, &until))
+		return -ETIMEDOUT;
 	r->started = false;
+	return 0;
 }
 
 void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller)

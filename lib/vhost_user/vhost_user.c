@@ -142,6 +142,20 @@ static int vu_attach(struct vu_dev *d, uint32_t session)
 	return 0;
 }
 
+/* Without waiting for the reactor, unless it is about to say that the ring has stopped after all. */
+static void vu_abandon_ring(struct vu_dev *d, unsigned idx)
+{
+	struct vu_ring *r = &d->rings[idx];
+
+	if (!sfs_device_queue_abandon(d->dev, idx)) {
+		while (atomic_load(&r->stop_state) != VU_STOP_LEFT)
+			sched_yield();
+		sfs_device_queue_release(d->dev, idx);
+	}
+	r->running = false;
+	r->stopping = false;
+}
+
 static void vu_unmap(struct vu_dev *d)
 {
 	if (d->mem)
@@ -149,24 +163,11 @@ static void vu_unmap(struct vu_dev *d)
 	d->mem = NULL;
 }
 
-static unsigned vu_abandon_rings(struct vu_dev *d)
-{
-	unsigned count = 0;
-
-	for (unsigned i = 0; i < sfs_link_ring_count(d->link); i++) {
-		if (!d->rings[i].running)
-			continue;
-		sfs_device_queue_abandon(d->dev, i);
-		d->rings[i].running = false;
-		d->rings[i].stopping = false;
-		count++;
-	}
-	return count;
-}
-
 static int vu_detach(struct vu_dev *d)
 {
-	vu_abandon_rings(d);
+	for (unsigned i = 0; i < sfs_link_ring_count(d->link); i++)
+		if (d->rings[i].running)
+			vu_abandon_ring(d, i);
 	if (d->attached)
 		rte_vhost_driver_unregister(d->path);
 	pthread_mutex_lock(&vu_lock);
@@ -424,9 +425,7 @@ static void vu_abandon(struct vu_dev *d, struct sfs_link_ack *ack)
 
 		if (!r->stopping)
 			continue;
-		sfs_device_queue_abandon(d->dev, i);
-		r->stopping = false;
-		r->running = false;
+		vu_abandon_ring(d, i);
 		sfs_ring_mask_set(&ack->rings, i);
 	}
 }

@@ -216,16 +216,19 @@ void sfs_device_queue_release(struct sfs_device *dev, unsigned idx)
 	sfs_queue_destroy(q);
 }
 
-void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
+bool sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
 {
-	struct sfs_queue *q = queue_take(dev, idx);
+	struct sfs_queue *q;
 
-	if (!q)
-		return;
+	if (!sfs_device_queue_running(dev, idx))
+		return true;
+	if (!sfs_queue_abandon(dev->queues[idx]))
+		return false;
 	SFS_ERROR("device %s: queue %u did not drain in time: given up", dev->tag, idx);
-	sfs_queue_abandon(q);
+	q = queue_take(dev, idx);
 	q->next = dev->abandoned;
 	dev->abandoned = q;
+	return true;
 }
 
 void sfs_device_reset(struct sfs_device *dev)

@@ -150,6 +150,12 @@ out:
 	return n - left;
 }
 
+/* Set by the control thread; a reactor that comes back from a call that hung sees it before its message. */
+static inline bool queue_detached(struct sfs_queue *q)
+{
+	return atomic_load_explicit(&q->detached, memory_order_relaxed);
+}
+
 /* 5. answer: ended requests leave; used elements written, slots free. */
 static void queue_answer(struct sfs_queue *q)
 {
@@ -158,7 +164,7 @@ static void queue_answer(struct sfs_queue *q)
 	struct sfs_req *req;
 
 	while ((req = sfs_req_list_pop(&lane->ended)) != NULL) {
-		if (SFS_LIKELY(!q->detached))
+		if (SFS_LIKELY(!queue_detached(q)))
 			sfs_virtq_push(&q->vq, req->chain.head, sfs_req_answer(req, now));
 		sfs_lane_slot_put(lane, req);
 	}
@@ -167,10 +173,12 @@ static void queue_answer(struct sfs_queue *q)
 /* The last request has gone: the reactor lets go of the queue. */
 static void queue_drained(struct sfs_queue *q)
 {
-	struct sfs_queue_stop *stop = q->stop;
+	struct sfs_queue_stop *stop = atomic_exchange(&q->stop, NULL);
 
+	if (!stop && !q->abandoned)
+		return; /* given up a moment ago: that message is on its way */
 	sfs_reactor_remove(q->reactor, &q->poller);
-	if (!q->detached) {
+	if (stop) {
 		sfs_session_lane_leave(q->session, q->idx);
 		stop->last_avail_idx = q->vq.last_avail;
 		stop->last_used_idx = q->vq.used_idx;
@@ -178,7 +186,6 @@ static void queue_drained(struct sfs_queue *q)
 			sfs_aside_add(&q->aside, q->again.heads[q->again.next++]);
 		q->aside.place.last_avail = q->vq.last_avail;
 		q->aside.place.last_used = q->vq.used_idx;
-		q->stop = NULL;
 	}
 	/* From here on the queue may be freed. */
 	atomic_store(&q->gone, true);
@@ -194,7 +201,7 @@ static void queue_draining(struct sfs_queue *q)
 {
 	struct sfs_req *req;
 
-	while (!q->detached && (req = sfs_lane_aside(&q->lane)) != NULL) {
+	while (!queue_detached(q) && (req = sfs_lane_aside(&q->lane)) != NULL) {
 		sfs_aside_add(&q->aside, req->chain.head);
 		sfs_lane_slot_put(&q->lane, req);
 	}
@@ -219,14 +226,14 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 	sfs_lane_submit(lane); /* 4. submit */
 	if (lane->ended.first)
 		queue_answer(q); /* 5. answer */
-	if (SFS_LIKELY(!q->detached)) {
+	if (SFS_LIKELY(!queue_detached(q))) {
 		sfs_virtq_publish(&q->vq); /* 6. publish */
 		if (SFS_UNLIKELY(q->notify_once)) {
 			q->notify_once = false;
 			sfs_virtq_notify(&q->vq);
 		}
 	}
-	if (SFS_UNLIKELY(q->stop || q->detached))
+	if (SFS_UNLIKELY(q->ending))
 		queue_draining(q);
 	return work;
 }
@@ -263,61 +270,52 @@ static const struct sfs_poller_ops queue_poller_ops = {queue_poll, queue_arm, qu
 
 static void run_msg(struct sfs_msg *msg)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, run_msg);
 
+	/* A predecessor that was given up has left by now: its messages came before. */
+	sfs_session_lane_join(q->session, q->idx);
 	sfs_reactor_add(q->reactor, &q->poller);
-	sem_post(&q->done);
 }
 
 static void stop_msg(struct sfs_msg *msg)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, stop_msg);
 
 	q->accepting = false;
-	q->stop = q->stop_next;
-	sem_post(&q->done);
+	q->ending = true;
 }
 
 static void abandon_msg(struct sfs_msg *msg)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, msg);
+	struct sfs_queue *q = SFS_CONTAINER_OF(msg, struct sfs_queue, abandon_msg);
 
 	q->accepting = false;
+	q->ending = q->abandoned = true;
 	sfs_lane_end_lock_waits(&q->lane);
-	q->detached = true;
-	q->stop = NULL;
 	sfs_lane_abandon(&q->lane);
 	sfs_session_lane_leave(q->session, q->idx);
-	sem_post(&q->done);
-}
-
-/* One message at a time: the previous one has run when the next is sent. */
-static void queue_send(struct sfs_queue *q, void (*fn)(struct sfs_msg *))
-{
-	while (sem_wait(&q->done) < 0 && errno == EINTR)
-		;
-	q->msg.fn = fn;
-	sfs_reactor_send(q->reactor, &q->msg);
 }
 
 void sfs_queue_run(struct sfs_queue *q)
 {
-	sfs_session_lane_join(q->session, q->idx);
-	queue_send(q, run_msg);
+	sfs_reactor_send(q->reactor, &q->run_msg);
 }
 
 void sfs_queue_stop(struct sfs_queue *q, struct sfs_queue_stop *stop)
 {
-	q->stop_next = stop;
-	queue_send(q, stop_msg);
+	q->stop_sent = true;
+	atomic_store(&q->stop, stop);
+	sfs_reactor_send(q->reactor, &q->stop_msg);
 }
 
-void sfs_queue_abandon(struct sfs_queue *q)
+bool sfs_queue_abandon(struct sfs_queue *q)
 {
-	queue_send(q, abandon_msg);
-	while (sem_wait(&q->done) < 0 && errno == EINTR)
-		;
-	sem_post(&q->done);
+	/* Whoever takes the stop decides. */
+	if (q->stop_sent && !atomic_exchange(&q->stop, NULL))
+		return false;
+	atomic_store(&q->detached, true);
+	sfs_reactor_send(q->reactor, &q->abandon_msg);
+	return true;
 }
 
 /* --- making and freeing --- */
@@ -403,7 +401,9 @@ int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setu
 	q->call_fd = s->call_fd;
 	q->aio_fd = -1;
 	q->accepting = q->notify_once = true;
-	sem_init(&q->done, 0, 1);
+	q->run_msg.fn = run_msg;
+	q->stop_msg.fn = stop_msg;
+	q->abandon_msg.fn = abandon_msg;
 	lane.slot_count = SFS_MIN(lane.slot_count, (unsigned)s->size);
 	rc = sfs_lane_init(&q->lane, &lane);
 	if (rc)
@@ -433,16 +433,12 @@ fail_watch:
 fail_virtq:
 	sfs_lane_fini(&q->lane);
 fail_lane:
-	sem_destroy(&q->done);
 	free(q);
 	return rc;
 }
 
 void sfs_queue_destroy(struct sfs_queue *q)
 {
-	/* The reactor has run its last message. */
-	while (sem_wait(&q->done) < 0 && errno == EINTR)
-		;
 	if (q->aio_fd >= 0)
 		sfs_reactor_fd_del(q->reactor, q->aio_fd);
 	if (q->kick_fd >= 0) {
@@ -457,6 +453,5 @@ void sfs_queue_destroy(struct sfs_queue *q)
 	sfs_virtq_fini(&q->vq);
 	sfs_lane_fini(&q->lane);
 	sfs_mem_put(q->mem);
-	sem_destroy(&q->done);
 	free(q);
 }

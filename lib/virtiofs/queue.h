@@ -6,7 +6,6 @@
 #ifndef QUEUE_H
 #define QUEUE_H
 
-#include <semaphore.h>
 #include <stdatomic.h>
 
 #include "aside.h"
@@ -19,15 +18,15 @@ struct sfs_queue {
 	struct sfs_poller poller;
 	struct sfs_virtq vq;
 	struct sfs_lane lane;
-	bool accepting;              /* chains are taken from the ring */
-	bool detached;               /* abandoned: neither the ring nor guest pages are touched any more */
-	bool notify_once;            /* first turn: a notification may have been lost with the predecessor */
-	const void *guess[2];        /* where the chain before had its header and arguments */
-	bool asleep;                 /* armed: work found at the next turn came with a kick */
-	uint64_t kicks;              /* sleeps that ended with chains in this ring */
-	struct sfs_queue_stop *stop; /* a stop is under way */
-	struct sfs_aside again;      /* set aside by the predecessor: taken before anything else */
-	struct sfs_aside aside;      /* set aside by the stop; complete when it is done */
+	bool accepting;         /* chains are taken from the ring */
+	bool ending;            /* stopped or abandoned: leaves the reactor when nothing is in flight */
+	bool abandoned;         /* the message has come */
+	bool notify_once;       /* first turn: a notification may have been lost with the predecessor */
+	bool asleep;            /* armed: work found at the next turn came with a kick */
+	const void *guess[2];   /* where the chain before had its header and arguments */
+	uint64_t kicks;         /* sleeps that ended with chains in this ring */
+	struct sfs_aside again; /* set aside by the predecessor: taken before anything else */
+	struct sfs_aside aside; /* set aside by the stop; complete when it is done */
 
 	/* Constant while it runs. */
 	struct sfs_reactor *reactor;
@@ -40,10 +39,15 @@ struct sfs_queue {
 	_Atomic(const char *) fault;
 	atomic_bool gone; /* detached and drained: the reactor does not know it any more */
 
-	/* Messages to the reactor: one under way at a time. */
-	struct sfs_msg msg;
-	struct sfs_queue_stop *stop_next; /* what the stop message brings */
-	sem_t done;
+	/*
+	 * From the control thread, which never waits for the reactor: that may hang in a call. Each message is sent
+	 * at most once, and they arrive in this order.
+	 */
+	struct sfs_msg run_msg, stop_msg, abandon_msg;
+	bool stop_sent; /* the control thread's */
+	/* Taken by whoever ends the queue: the reactor or an abandon. */
+	_Atomic(struct sfs_queue_stop *) stop;
+	atomic_bool detached; /* abandoned: no answer is written any more */
 
 	struct sfs_queue *next; /* the device's list of abandoned ones */
 };
@@ -64,7 +68,10 @@ void sfs_queue_destroy(struct sfs_queue *q);
 void sfs_queue_run(struct sfs_queue *q);
 /** Stops accepting; stop->done when drained, and the reactor does not know the queue any more. */
 void sfs_queue_stop(struct sfs_queue *q, struct sfs_queue_stop *stop);
-/** Detaches it from ring and guest; returns when the reactor has done so. gone tells when it may be freed. */
-void sfs_queue_abandon(struct sfs_queue *q);
+/**
+ * Detaches it from ring and guest: true, and gone tells when it may be freed. Or false: it has drained meanwhile, and
+ * stop->done has been called or is about to be.
+ */
+bool sfs_queue_abandon(struct sfs_queue *q);
 
 #endif

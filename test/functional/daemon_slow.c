@@ -418,12 +418,95 @@ static void test_workers_are_shared_out(struct fn_env *env)
 		assert_int_equal(fn_result(reqs[i]), 4096);
 }
 
+/* Two reactors: that of the first share hangs with it, for its calls are never handed to workers. */
+static void two_reactors(struct fn_env *env, bool no_flush)
+{
+	const struct fn_share apart[] = {
+	    {"slow", "\"queues\": { \"request_count\": 1, \"reactors\": [\"r0\"] }",
+	     "\"inline_blocking\": \"always\""},
+	    {"other", "\"queues\": { \"request_count\": 1, \"reactors\": [\"r1\"] }", "\"xattr\": true"}};
+
+	fn_slowfs(env, "slow", no_flush);
+	fn_start_config(env, STOP_MS ", \"reactors\": [ { \"name\": \"r0\" }, { \"name\": \"r1\" } ]", apart,
+			2);
+}
+
+/* The reactor sleeps in the filesystem. */
+static void reactor_hangs(struct fn_env *env, const struct slow *s)
+{
+	assert_int_equal(kill(slowfs_server(env->slowfs), SIGSTOP), 0);
+	hang_start(&hangs[0], s);
+	hang_start(&hangs[1], s);
+	fn_publish(&s->g->queue[1]);
+	fn_until(fn_figure(env, "devices.0.queues.1.in_flight") > 0);
+}
+
+/* Guests of the other share come and go, and the operator is answered. */
+static void others_come_and_go(struct fn_env *env)
+{
+	for (unsigned i = 0; i < 3; i++) {
+		struct sfs_fg *other = fn_guest_on(env, "other", NULL);
+
+		all_operations(other);
+		assert_true(fn_figure_is(env, "devices.1.state", "running"));
+		fn_guest_leave(env, other);
+	}
+}
+
+static void test_reactor_hangs(struct fn_env *env)
+{
+	const struct fuse_init_in in = {.major = 7, .minor = 38};
+	const struct sfs_fg_call init = {.opcode = FUSE_INIT,
+					 .args = &in,
+					 .args_bytes = sizeof(in),
+					 .out_bytes = sizeof(struct fuse_init_out)};
+	struct sfs_fg_req *req;
+	struct slow s;
+
+	two_reactors(env, false);
+	for (unsigned round = 0; round < 3; round++) {
+		slow_begin(env, &s, NULL);
+		reactor_hangs(env, &s);
+		others_come_and_go(env);
+		fn_guest_leave(env, s.g); /* its rings cannot be stopped */
+		others_come_and_go(env);
+		fn_until(fn_figure_is(env, "devices.0.state", "listening"));
+		/* The next guest of this share is let in, and served when the reactor comes back. */
+		s.g = fn_guest_attach(env, "slow", NULL);
+		req = fn_call(&s.g->queue[1], &init);
+		fn_publish(&s.g->queue[1]);
+		others_come_and_go(env);
+		assert_int_equal(kill(slowfs_server(env->slowfs), SIGCONT), 0);
+		assert_int_equal(fn_result(req), 0);
+		fn_work(s.g, "work", 3);
+		fn_guest_leave(env, s.g);
+	}
+	fn_until(fn_figure(env, "devices.0.handles") == 0);
+	fn_until(fn_figure(env, "devices.0.fds") <= 1);
+}
+
+/* A reactor that never comes back does not hold up the end. */
+static void test_stop_while_reactor_hangs(struct fn_env *env)
+{
+	struct slow s;
+
+	two_reactors(env, true);
+	all_operations(fn_guest_on(env, "other", NULL));
+	slow_begin(env, &s, NULL);
+	reactor_hangs(env, &s);
+	assert_int_equal(kill(env->pid, SIGTERM), 0);
+	assert_int_equal(fn_wait_exit(env), 0);
+	kill(slowfs_server(env->slowfs), SIGCONT);
+}
+
 const struct fn_test fn_tests[] = {
     {"each operation hangs", test_each_operation, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"INIT and DESTROY hang", test_reset_hangs, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"the server is stopped", test_server_stopped, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"the next guest while it is stopped", test_next_guest_while_stopped, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"SIGTERM while it is stopped", test_stop_while_stopped, {NULL}, FN_NO_DAEMON | FN_ROOT},
+    {"a reactor hangs", test_reactor_hangs, {NULL}, FN_NO_DAEMON | FN_ROOT},
+    {"SIGTERM while a reactor hangs", test_stop_while_reactor_hangs, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"workers are shared out", test_workers_are_shared_out, {NULL}, FN_NO_DAEMON | FN_ROOT},
 };
 const unsigned fn_test_count = SFS_ARRAY_SIZE(fn_tests);

@@ -304,7 +304,7 @@ void fn_guest_gone(struct fn_env *env)
 	env->guest_up = false;
 }
 
-struct sfs_fg *fn_guest_on(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts)
+struct sfs_fg *fn_guest_attach(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts)
 {
 	unsigned i = 0;
 	char name[64];
@@ -321,6 +321,13 @@ struct sfs_fg *fn_guest_on(struct fn_env *env, const char *tag, const struct sfs
 	g->timeout_ms = FN_WAIT_MS;
 	snprintf(name, sizeof(name), "%s.sock", tag);
 	fn_ok(fn_attach(env, g, fn_path(env, name)));
+	return g;
+}
+
+struct sfs_fg *fn_guest_on(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts)
+{
+	struct sfs_fg *g = fn_guest_attach(env, tag, opts);
+
 	fn_init(g);
 	return g;
 }

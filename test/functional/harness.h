@@ -115,6 +115,8 @@ void fn_guest(struct fn_env *env, const struct sfs_fg_opts *opts);
 void fn_guest_gone(struct fn_env *env);
 /** The same on the socket of share @tag; any number of guests. */
 struct sfs_fg *fn_guest_on(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts);
+/** The same without INIT. */
+struct sfs_fg *fn_guest_attach(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts);
 void fn_guest_leave(struct fn_env *env, struct sfs_fg *g);
 /** INIT as fn_guest() sends it. */
 void fn_init(struct sfs_fg *g);

@@ -271,9 +271,6 @@ static uint16_t queue_stop(unsigned idx)
 {
 	struct sfs_queue_stop stop = {.done = stopped};
 
-	/* Its start may not have been seen by the reactor yet; the control thread would wait for that. */
-	for (int seen = 0; sem_getvalue(&sim.dev->queues[idx]->done, &seen) == 0 && !seen;)
-		sim_world_turn();
 	stop_done = false;
 	if (sfs_device_queue_stop(sim.dev, idx, &stop))
 		sim_fail("queue %u does not run", idx);

@@ -544,7 +544,7 @@ static void completions_wake_a_sleeping_reactor(void **state)
 	assert_int_equal(sfs_reactor_start(r), 0);
 	while (!atomic_load(&s.done))
 		sched_yield();
-	sfs_reactor_stop(r);
+	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
 	sfs_reactor_stats_get(r, &stats);
 	if (rig->ops != &sfs_aio_sim) /* it has no completion to wait for: it wants to be asked */
 		assert_true(stats.sleeps > 0);

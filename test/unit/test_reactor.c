@@ -173,7 +173,7 @@ static void no_message_is_lost_while_falling_asleep(void **state)
 		sfs_reactor_send(r, &p.msg);
 		assert_int_equal(read(p.efd, &v, 8), 8);
 	}
-	sfs_reactor_stop(r);
+	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
 	sfs_reactor_stats_get(r, &st);
 	assert_true(st.sleeps > 0);
 	close(p.efd);
@@ -218,7 +218,7 @@ static void a_watched_descriptor_ends_sleep(void **state)
 		assert_int_equal(read(f.out, &v, 8), 8);
 		assert_int_equal(v, 1);
 	}
-	sfs_reactor_stop(r);
+	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
 	sfs_reactor_remove(r, &f.poller);
 	close(f.in);
 	close(f.out);

@@ -139,13 +139,14 @@ void sfs_device_queue_release(struct sfs_device *dev, unsigned idx)
 	pthread_mutex_unlock(&dev->lock);
 }
 
-void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
+bool sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
 {
 	pthread_mutex_lock(&dev->lock);
 	dev->q[idx].stop = NULL;
 	dev->q[idx].abandons++;
 	stub_free(&dev->q[idx]);
 	pthread_mutex_unlock(&dev->lock);
+	return true;
 }
 
 void sfs_device_reset(struct sfs_device *dev)

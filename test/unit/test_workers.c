@@ -393,7 +393,7 @@ static void finished_calls_wake_a_sleeping_reactor(void **state)
 	sfs_reactor_add(r, &lane.poller);
 	assert_int_equal(sfs_reactor_start(r), 0);
 	AWAIT(atomic_load(&lane.done));
-	sfs_reactor_stop(r);
+	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
 	sfs_reactor_stats_get(r, &stats);
 	assert_true(stats.sleeps > 0);
 	assert_int_equal(atomic_load(&lane.job.runs), 20000);

@@ -76,8 +76,11 @@ void sfs_reactor_destroy(struct sfs_reactor *r);
  */
 int sfs_reactor_start(struct sfs_reactor *r);
 
-/** Asks the thread to end and waits for it. Pollers stay where they are. Control thread; blocks. */
-void sfs_reactor_stop(struct sfs_reactor *r);
+/**
+ * Asks the thread to end and waits for it, @timeout_ns and up to a second more. Pollers stay where they are. 0, or
+ * -ETIMEDOUT: it hangs in a call, and uses the reactor when that comes back: do not destroy it. Control thread; blocks.
+ */
+int sfs_reactor_stop(struct sfs_reactor *r, uint64_t timeout_ns);
 
 /** One turn by hand or from the thread: messages, then each poller once. Returns the work done. Its thread only. */
 unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns);

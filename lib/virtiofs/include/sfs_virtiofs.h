@@ -97,10 +97,12 @@ int sfs_device_queue_stop(struct sfs_device *dev, unsigned idx, struct sfs_queue
 void sfs_device_queue_release(struct sfs_device *dev, unsigned idx);
 
 /**
- * Gives up on a stop that is overdue: the queue leaves the device at once, never touches the ring again, and frees
- * itself when its last call comes back. done is not called any more once this returns. Control thread; waits for one turn of the reactor.
+ * Gives up on a queue, mostly on a stop that is overdue: the queue leaves the device at once, writes no answer to the ring
+ * any more, and is freed after its last call has come back. Waits for nothing, not even for the reactor, which may hang in
+ * a call itself; one that is just writing an answer finishes that. True: done of a stop will not be called any more. False:
+ * the queue has drained meanwhile, done has been called or is being called: release it after. Control thread.
  */
-void sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx);
+bool sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx);
 
 /** Whether queue @idx runs. Control thread. */
 bool sfs_device_queue_running(const struct sfs_device *dev, unsigned idx);
