@@ -7,11 +7,12 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 usage: scripts/bench.sh [--quick] [--peers c,rust] [--only CASE] [--rounds N] [--compare FILE] [--out DIR]
-                        [--cpus DAEMON,LOAD] [--list] [--no-install]
+                        [--cpus DAEMON,LOAD] [--time S] [--list] [--no-install]
   --quick         the most telling cases, short runs, 3 rounds: at most 5 minutes; everything: at most 60
   --peers LIST    of c (QEMU's virtiofsd) and rust only these; none: no peer (c,rust)
   --only CASE     only this case, any number of times; a shell pattern is understood
   --rounds N      how often each measurement is taken (5; with --quick 3)
+  --time S        length of each measurement (1; with --quick 0.5); below 0.5 only shows that everything works
   --compare FILE  also a table against the results.json of an earlier run; a loss above 5 % is the exit status 1
   --out DIR       where results.json, results.md and the plots go (build/bench)
   --cpus D,L      the daemon's CPU and the load's (0,1)
@@ -27,7 +28,7 @@ while (($#)); do
     --peers) peers=${2?--peers needs a list}; shift 2 ;;
     --rounds) rounds=${2:?--rounds needs a number}; shift 2 ;;
     --out) out=${2:?--out needs a folder}; shift 2 ;;
-    --only | --compare | --cpus) options+=("$1" "${2:?$1 needs a value}"); shift 2 ;;
+    --only | --compare | --cpus | --time) options+=("$1" "${2:?$1 needs a value}"); shift 2 ;;
     --list) options+=(--list); install=no; shift ;;
     --no-install) install=no; shift ;;
     -h | --help) usage; exit 0 ;;

@@ -10,13 +10,15 @@ import special
 
 @dataclass
 class Target:
-    """above / below, each ("who", "metric"); who is a daemon, "raw", or "peer": the best of the peers."""
+    """
+    above / below, each ("who", "metric"); who is a daemon, "raw", or "peer": the best of the peers. Without below, above
+    itself. Without a limit the figure is only reported.
+    """
     label: str
     above: tuple
-    below: tuple
-    sense: str
-    limit: float
-    factor: float = 1.0
+    below: tuple = None
+    sense: str = ">="
+    limit: float = None
 
 
 @dataclass
@@ -35,6 +37,7 @@ class Case:
     metric_lower: bool = False        # less is better
     rounds_max: int = 1000
     plot: str = None
+    round_s: float = None             # how long a round takes, where that does not follow from the variants
 
 
 def chosen(host, case):
@@ -50,6 +53,19 @@ def chosen(host, case):
         else:
             names.append(variant)
     return names
+
+
+MEASUREMENT_S = 0.25  # what a measurement takes beside its window: a daemon's start, files, the disk's peace
+
+
+def estimate(host, case, rounds):
+    """Seconds that a case is going to take, roughly."""
+    rounds = min(rounds, case.rounds_max)
+    if case.round_s is not None:
+        return rounds * case.round_s
+    runs = len(chosen(host, case)) + (case.raw_args is not None)
+    window = host.ramp_s + case.args.get("time", host.time_s)
+    return rounds * runs * (window + MEASUREMENT_S) + 2
 
 
 def perf_case(host, case, number):
@@ -74,20 +90,31 @@ def perf_case(host, case, number):
         results["loopback"] = measure.perf(host, ["--loopback"], args)
     for result in results.values():
         result.update(derived(result, case))
-    if "raw" in results and "cpu_ns_op" in results.get("spinfs", {}):
-        results["spinfs"]["own_ns"] = results["spinfs"]["cpu_ns_op"] - results["raw"]["op_ns"]
+    compare_raw(host, results)
     return results
+
+
+def compare_raw(host, results):
+    """What follows from a daemon's figures and the bare loop's together."""
+    raw = results.get("raw")
+    if not raw or not raw["op_ns"]:
+        return
+    # The last of those in flight waits for the others, and one of them, or itself, may be the slow one.
+    for result in results.values():
+        result["tail_allowed_ns"] = raw["p999_ns"] + (result["iodepth"] - 1) * raw["op_ns"]
+        if "cpu_ns_op" in result and result is not raw:
+            result["own_cycles"] = (result["cpu_ns_op"] - raw["op_ns"]) * host.tsc_mhz / 1e3
 
 
 def derived(result, case):
     """Figures that follow from a result: what one operation costs, and the tail in medians."""
     latency = result["latency_ns"]
-    values = {"p50_ns": latency["p50"], "p99_ns": latency["p99"], "p999_ns": latency["p999"],
-              "tail": latency["p999"] / max(latency["p50"], 1)}
+    values = {"p50_ns": latency["p50"], "p99_ns": latency["p99"], "p999_ns": latency["p999"]}
     values["op_ns"] = 1e9 / result["ops_s"] if result["ops_s"] else None
     if result["daemon_cpu_s"] and result["ops"]:
         values["cpu_ns_op"] = result["daemon_cpu_s"] * 1e9 / result["ops"]
-    values["entries_s"] = result["ops_s"] * case.args.get("files", 0)
+    if "files" in case.args:
+        values["entries_s"] = result["ops_s"] * case.args["files"]
     values["interrupts_op"] = result["interrupts"] / max(result["ops"], 1)
     return values
 
@@ -119,102 +146,145 @@ def perf(name, title, args, raw_args=None, targets=(), **more):
     return Case(name, title, perf_case, args=args, raw_args=raw_args, targets=list(targets), **more)
 
 
-def all_cases():
-    sync_read = data("randread", 4096, 1)
-    uring = {"io_uring": True}
+def limit_of(label, metric, limit, who="spinfs"):
+    return Target(label, (who, metric), None, "<=", limit)
+
+
+def factor(metric="ops_s"):
+    return Target("of the best peer", ("spinfs", metric), ("peer", metric))
+
+
+def data_cases():
+    sync_read, uring = data("randread", 4096, 1), {"io_uring": True}
+    lower = {"metric": "p50_ns", "unit": "ns", "metric_lower": True}
     return [
         perf("randread-32", "4 KiB cached randread, 32 in flight (P3, P11)",
-             data("randread", 4096, 32, histogram=True), sync_read, [of_raw(0.90), of_peer(1.5),
-                         Target("own cost an operation, ns", ("spinfs", "own_ns"), None, "<=", 125)],
+             data("randread", 4096, 32, histogram=True), sync_read,
+             [of_raw(0.90), of_peer(1.5),
+              Target("p99.9 of the bare loop's p99.9 and the queue", ("spinfs", "p999_ns"), ("spinfs", "tail_allowed_ns"),
+                     "<=", 1.5),
+              limit_of("own TSC cycles a read, system call excluded", "own_cycles", 250)],
              variants=ENGINES, quick=True),
         perf("randread-128", "4 KiB cached randread, 128 in flight (P4)", data("randread", 4096, 128), sync_read,
-             [of_raw(0.92), of_peer(1.5)], variants=EVERY, quick=True),
-        perf("randread-1", "4 KiB cached randread, 1 in flight: median (P1)", data("randread", 4096, 1, histogram=True),
-             sync_read, [Target("of the bare call's cost", ("spinfs", "p50_ns"), ("raw", "op_ns"), "<=", 1.85),
-                         Target("of the best peer", ("spinfs", "p50_ns"), ("peer", "p50_ns"), "<=", 0.1),
-                         Target("p99.9 of its own median (P2)", ("spinfs", "p999_ns"), ("spinfs", "p50_ns"), "<=", 4)],
-             metric="p50_ns", unit="ns", metric_lower=True, variants=EVERY, quick=True),
-        perf("getattr-1", "getattr, 1 in flight: median", names("getattr", 1), names("getattr", 1),
-             [Target("of the best peer", ("spinfs", "p50_ns"), ("peer", "p50_ns"), "<=", 0.1)],
-             metric="p50_ns", unit="ns", metric_lower=True, quick=True),
-        perf("tail-32", "4 KiB cached randread, 32 in flight: p99.9", data("randread", 4096, 32), sync_read,
-             [Target("of 32 times the bare loop's p99.9", ("spinfs", "p999_ns"), ("raw", "p999_ns"), "<=", 1.5 * 32)],
-             metric="p999_ns", unit="ns", metric_lower=True),
+             [of_raw(0.92), factor()], variants=EVERY, quick=True),
+        perf("randread-1", "4 KiB cached randread, 1 in flight: median (P1, P2)",
+             data("randread", 4096, 1, histogram=True), sync_read,
+             [Target("of the bare call's cost", ("spinfs", "p50_ns"), ("raw", "op_ns"), "<=", 1.85), factor("p50_ns"),
+              Target("p99.9 of its own median", ("spinfs", "p999_ns"), ("spinfs", "p50_ns"), "<=", 4)],
+             variants=EVERY, quick=True, **lower),
+        perf("getattr-1", "getattr, 1 in flight: median", names("getattr", 1), names("getattr", 1), [factor("p50_ns")],
+             quick=True, **lower),
+        Case("nosyscall-1", "a request that needs no system call, 1 in flight: median (getattr of the driver mem)",
+             special.no_system_call, quick=True, round_s=2.5,
+             targets=[limit_of("median, ns", "p50_ns", 800)], **lower),
         perf("read-1m", "1 MiB sequential read, 4 in flight (P6)", data("read", "1M", 4), data("read", "1M", 1),
              [of_raw(0.95, "bytes_s"), of_peer(1.0, "bytes_s")], metric="bytes_s", unit="B/s", variants=EVERY,
              quick=True),
         perf("randwrite-32", "4 KiB buffered randwrite, 32 in flight (P7)", data("randwrite", 4096, 32),
              data("randwrite", 4096, 1), [of_raw(0.90), of_peer(1.2)], variants=ENGINES, quick=True),
         perf("direct-read-32", "O_DIRECT 4 KiB randread, 32 in flight (P5)", data("randread", 4096, 32, True),
-             {**data("randread", 4096, 32, True), **uring}, [of_raw(0.90, "ops_per_cpu_s"), of_raw(0.90)],
+             {**data("randread", 4096, 32, True), **uring},
+             [of_raw(0.90, "ops_per_cpu_s"), Target("of the bare core, operations a second", ("spinfs", "ops_s"),
+                                                    ("raw", "ops_s"))],
              variants=ENGINES, quick=True),
         perf("direct-write-32", "O_DIRECT 4 KiB randwrite, 32 in flight", data("randwrite", 4096, 32, True),
              {**data("randwrite", 4096, 32, True), **uring}, [of_raw(0.90, "ops_per_cpu_s")], variants=ENGINES),
         perf("cold-read-32", "4 KiB randread of a cold file, 32 in flight", data("randread", 4096, 32),
-             {**data("randread", 4096, 32), **uring}, [of_peer(1.0)], variants=ENGINES, cold=True),
+             {**data("randread", 4096, 32), **uring}, [factor()], variants=ENGINES, cold=True),
         perf("fsync-8", "4 KiB write and fdatasync, 8 in flight", data("fsync", 4096, 8), data("fsync", 4096, 1),
-             [of_peer(1.0)], variants=EVERY),
-        perf("mixed-32", "4 KiB 70/30 mix, 32 in flight", data("mixed", 4096, 32), data("mixed", 4096, 1),
-             [of_peer(1.2)], variants=EVERY),
+             [factor()], variants=EVERY),
+        perf("mixed-32", "4 KiB 70/30 mix, 32 in flight", data("mixed", 4096, 32), data("mixed", 4096, 1), [factor()],
+             rounds_max=5),
+    ]
+
+
+def name_cases():
+    return [
         perf("getattr-32", "getattr, 32 in flight (P8)", names("getattr", 32), names("getattr", 1), [of_peer(2.0)],
              variants=EVERY, quick=True),
         perf("lookup-32", "lookup of known names, 32 in flight (P8)", names("lookup", 32), names("lookup", 1),
              [of_peer(2.5)], variants=EVERY, quick=True),
-        perf("lookupforget-32", "lookup, each forgotten to zero, 32 in flight", names("lookupforget", 32),
+        perf("lookupforget-32", "lookup, each forgotten to zero, 32 in flight (P8)", names("lookupforget", 32),
              names("lookup", 1), [of_peer(2.0)], variants=EVERY),
         perf("open-32", "open + flush + release, 32 in flight", names("open", 32), names("open", 1), [of_peer(2.5)],
              variants=EVERY, quick=True),
         perf("visit-32", "lookup + open + getattr + flush + release + forget, 32 in flight", names("visit", 32),
-             names("visit", 1), [of_peer(1.5)]),
+             names("visit", 1), [factor()]),
         perf("create-32", "create + flush + release + unlink + forget, 32 in flight (P9)", names("create", 32),
              names("create", 1), [of_raw(0.85), of_peer(4.0)], variants=ENGINES, quick=True),
-        perf("rename-32", "rename there and back, 32 in flight", names("rename", 32), names("rename", 1),
-             [of_peer(1.5)]),
+        perf("rename-32", "rename there and back, 32 in flight", names("rename", 32), names("rename", 1), [factor()]),
         perf("smallfiles-16", "small files' whole lives, 16 in flight", names("smallfiles", 16), names("smallfiles", 1),
-             [of_peer(1.5)]),
-        perf("untar-8", "untar of a tree of headers, 8 in flight", names("untar", 8), names("untar", 1),
-             [of_peer(1.2)]),
-        Case("readdirplus-cold", "readdirplus of many entries, first listing (P10)", special.listing_cold,
-             metric="entries_s", unit="entries/s", targets=[of_peer(2.0, "entries_s")]),
-        perf("readdirplus-known", "readdirplus of many known entries (P10)",
-             {"workload": "readdirplus-known", "files": measure.entries(), "bs": "32K", "time": 2}, None,
-             [of_peer(3.0, "entries_s")],
-             metric="entries_s", unit="entries/s"),
-        Case("syscalls", "system calls a request, O_DIRECT reads, 32 in flight (P12)", special.system_calls,
-             metric="calls_op", unit="calls", metric_lower=True, rounds_max=1,
-             targets=[Target("system calls a request", ("spinfs", "calls_op"), None, "<=", 0.1)]),
-        perf("interrupts-32", "interrupts a request, 32 in flight (P13)", data("randread", 4096, 32, completion="irq"),
-             None, [Target("interrupts a request", ("spinfs", "interrupts_op"), None, "<=", 0.125)],
-             metric="interrupts_op", unit="calls", metric_lower=True, rounds_max=3),
-        Case("queues-8", "8 queues on one reactor against 1", special.queues, metric="ops_s", variants=("spinfs",),
+             [factor()]),
+        perf("untar-8", "untar of a tree of headers, 8 in flight", names("untar", 8), names("untar", 1), [factor()]),
+        Case("readdirplus-cold", "readdirplus of 100,000 entries, first listing (P10)", special.listing_cold,
+             metric="entries_s", unit="entries/s", targets=[of_peer(2.0, "entries_s")], round_s=8),
+        Case("readdirplus-known", "readdirplus of 100,000 known entries (P10)", special.listing_known,
+             metric="entries_s", unit="entries/s", targets=[of_peer(3.0, "entries_s")], round_s=12),
+    ]
+
+
+def shared_cases():
+    """What many queues, reactors and guests do to each other."""
+    return [
+        Case("queues-8", "8 queues on one reactor against 1", special.queues, variants=("spinfs",), round_s=4,
              targets=[Target("of one queue", ("8 queues", "ops_s"), ("1 queue", "ops_s"), ">=", 0.95)]),
-        Case("reactors-2", "2 queues on 2 reactors, by operations per CPU second", special.reactors,
+        Case("reactors-2", "2 queues on 2 reactors, by operations per CPU second", special.reactors, round_s=4,
              metric="ops_per_cpu_s", unit="ops/CPU s",
              targets=[Target("of one reactor", ("2 reactors", "ops_per_cpu_s"), ("1 reactor", "ops_per_cpu_s"),
                              ">=", 0.90)]),
         Case("guests-16", "16 guests on one reactor: slowest of fastest (P16)", special.guests_16, metric="fairness",
-             unit="", targets=[Target("slowest of fastest", ("spinfs", "fairness"), None, ">=", 0.85)]),
+             unit="", targets=[Target("slowest of fastest", ("spinfs", "fairness"), None, ">=", 0.85)], round_s=4),
         *[Case(f"noisy-{kind}", title, special.noisy, args={"kind": kind}, metric=metric, unit="ns", metric_lower=True,
-               targets=[Target("of quiet", ("spinfs", metric), ("spinfs quiet", metric), "<=", limit)])
+               targets=[Target("of quiet", ("spinfs", metric), ("spinfs quiet", metric), "<=", limit),
+                        Target("the same for C", ("c", metric), ("c quiet", metric))], round_s=9)
           for kind, title, metric, limit in special.NOISE],
+    ]
+
+
+def cost_cases():
+    """What a daemon takes."""
+    return [
+        Case("counters", "eventfd reads while it polls (P13), bytes copied (P6)", special.counters,
+             metric="eventfd_reads", unit="", metric_lower=True, rounds_max=3, round_s=4,
+             targets=[limit_of("eventfd reads, 32 in flight", "eventfd_reads", 0),
+                      limit_of("bytes copied by the daemon, 1 MiB reads", "bytes_copied", 0, "spinfs read-1m"),
+                      limit_of("bytes copied by the daemon, 1 MiB writes", "bytes_copied", 0, "spinfs write-1m")]),
+        Case("syscalls", "system calls a request, O_DIRECT reads, 32 in flight (P12)", special.system_calls,
+             metric="calls_op", unit="calls", metric_lower=True, rounds_max=1, round_s=14,
+             targets=[limit_of("system calls a request", "calls_op", 0.1)]),
+        perf("interrupts-32", "interrupts a request, 32 in flight (P13)", data("randread", 4096, 32, completion="irq"),
+             None, [limit_of("interrupts a request", "interrupts_op", 0.125)],
+             metric="interrupts_op", unit="calls", metric_lower=True, rounds_max=3),
         Case("idle", "idle in adaptive mode: CPU, and the first request (P19)", special.idle, metric="p50_ns",
-             unit="ns", metric_lower=True, rounds_max=3,
-             targets=[Target("share of a core", ("spinfs", "cpu_share"), None, "<=", 0.01),
+             unit="ns", metric_lower=True, round_s=24,
+             targets=[limit_of("share of a core, all processes, a silent guest", "cpu_share", 0.01),
                       Target("first request of C's", ("spinfs", "p50_ns"), ("c", "p50_ns"), "<=", 1.2)]),
+        Case("lost-kicks", "a million requests, each of which finds the reactor asleep: lost ones (P19)",
+             special.lost_kicks, metric="lost", unit="", metric_lower=True, rounds_max=1, round_s=90,
+             targets=[limit_of("lost kicks", "lost", 0), Target("sleeps", ("spinfs", "sleeps"), None)]),
         Case("inode-memory", "memory and descriptors a cached inode (P20)", special.inode_memory, metric="bytes_inode",
-             unit="bytes", metric_lower=True, rounds_max=1,
-             targets=[Target("bytes an inode", ("spinfs", "bytes_inode"), None, "<=", 256),
-                      Target("descriptors an inode", ("spinfs", "fds_inode"), None, "<=", 0.02)]),
+             unit="bytes", metric_lower=True, rounds_max=1, round_s=30,
+             targets=[limit_of("bytes an inode, with file handle", "bytes_inode", 256),
+                      limit_of("bytes an inode, without", "bytes_inode", 160, "spinfs-nohandle"),
+                      limit_of("descriptors beyond inode_fds_max", "fds_more", 0)]),
         Case("start", "start: socket ready, first reply, resident memory (P21)", special.start, metric="ready_ms",
-             unit="ms", metric_lower=True, rounds_max=3, quick=True,
-             targets=[Target("ready, ms", ("spinfs", "ready_ms"), None, "<=", 200),
-                      Target("first reply, ms", ("spinfs", "reply_ms"), None, "<=", 20),
-                      Target("resident, MiB", ("spinfs", "resident_mib"), None, "<=", 16)]),
+             unit="ms", metric_lower=True, rounds_max=5, quick=True, round_s=4,
+             targets=[limit_of("ready, ms", "ready_ms", 200), limit_of("connect to first reply, ms", "reply_ms", 20),
+                      limit_of("resident idle, MiB (proportional set of all processes)", "resident_mib", 16)]),
+    ]
+
+
+def all_cases():
+    sync_read = data("randread", 4096, 1)
+    return [
+        *data_cases(), *name_cases(), *shared_cases(), *cost_cases(),
         *[perf(f"depth-{depth}", f"4 KiB cached randread, {depth} in flight", data("randread", 4096, depth), sync_read,
                plot="depth", rounds_max=3) for depth in (2, 4, 8, 16, 64)],
         *[perf(f"block-{bs}", f"{bs} random reads, 16 in flight", data("randread", bs, 16), data("randread", bs, 1),
                metric="bytes_s", unit="B/s", plot="block", rounds_max=3) for bs in ("4K", "16K", "64K", "256K", "1M")],
         *[Case(f"guest-{kind}-{job}", f"{what} in a guest ({kind})", special.guest, args={"kind": kind, "job": job},
-               metric="value", unit=unit, rounds_max=rounds)
-          for kind, rounds in (("uml", 3), ("qemu", 3)) for job, what, unit in special.GUEST_JOBS],
+               metric="value", unit=unit, rounds_max=rounds, targets=[factor("value")],
+               round_s=round_s / len(special.GUEST_JOBS))
+          for kind, rounds, round_s in (("uml", 5, 50), ("qemu", 5, 70))
+          for job, what, unit in special.GUEST_JOBS],
     ]

@@ -12,7 +12,9 @@ import cases
 import measure
 import output
 
-BUDGET_S = {True: 270, False: 3400}
+BUDGET_S = {True: 270, False: 3300}  # nothing is begun after so long
+MORE_ROUNDS = 4                      # where a comparison was refused and there is time
+MORE_S = {True: 240, False: 2700}    # none of these ends after so long
 
 
 def arguments():
@@ -26,6 +28,7 @@ def arguments():
     parser.add_argument("--compare")
     parser.add_argument("--cpus", default="0,1")
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--time", type=float)
     parser.add_argument("--list", action="store_true")
     return parser.parse_args()
 
@@ -41,11 +44,12 @@ def selected(options):
 
 
 def run_case(host, case, rounds, records, deadline):
-    """All rounds of a case. What went wrong, or None."""
+    """These rounds of a case. What went wrong, or None."""
     host.failures = []
-    for number in range(min(rounds, case.rounds_max)):
+    for number in rounds:
         if time.monotonic() > deadline:
-            return "out of time"
+            host.failures.append("out of time")
+            break
         results = {}
         with host.attempt(case.name):
             results = case.run(host, case, number)
@@ -54,6 +58,31 @@ def run_case(host, case, rounds, records, deadline):
         if not results:
             break
     return "; ".join(dict.fromkeys(" ".join(failure.split()) for failure in host.failures)) or None
+
+
+def run_all(host, chosen, rounds, records):
+    """The cases, then more rounds of those where a comparison was refused. Problems by case."""
+    problems, begin = {}, time.monotonic()
+    deadline = begin + BUDGET_S[host.quick]
+    left = [cases.estimate(host, case, rounds) for case in chosen]
+    print(f"{len(chosen)} cases, {rounds} rounds, windows of {host.time_s} s after {host.ramp_s} s: about "
+          f"{sum(left) / 60:.0f} minutes; nothing is begun after {BUDGET_S[host.quick] / 60:.0f}", flush=True)
+    for at, case in enumerate(chosen):
+        problem = run_case(host, case, range(min(rounds, case.rounds_max)), records, deadline)
+        if problem:
+            problems[case.name] = problem
+        spent = (time.monotonic() - begin) / 60
+        print(f"[{at + 1}/{len(chosen)}, {spent:.1f} min, {sum(left[at + 1:]) / 60:.0f} to go] "
+              + summary_line(case, records, problem), flush=True)
+    for case in chosen if rounds > 1 else []:
+        first = min(rounds, case.rounds_max)
+        enough = time.monotonic() - begin + cases.estimate(host, case, MORE_ROUNDS) < MORE_S[host.quick]
+        if case.name not in problems and 1 < first and enough and output.refused(records, case):
+            problem = run_case(host, case, range(first, first + MORE_ROUNDS), records, deadline)
+            if problem:
+                problems[case.name] = problem
+            print("more rounds, since too unsteady: " + summary_line(case, records, problem), flush=True)
+    return problems
 
 
 def summary_line(case, records, problem):
@@ -70,7 +99,7 @@ def main():
         return 0
     daemon_cpu, load_cpu = (int(word) for word in options.cpus.split(","))
     peers = [p for p in options.peers.split(",") if p]
-    host = measure.Host(options.build, options.scratch, peers, daemon_cpu, load_cpu, options.quick)
+    host = measure.Host(options.build, options.scratch, peers, daemon_cpu, load_cpu, options.quick, options.time)
     os.makedirs(options.out, exist_ok=True)
     description = host.describe(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     print(f"{description['cpu']}, Linux {description['kernel']}, commit {description['commit']}, "
@@ -78,13 +107,9 @@ def main():
     measure.raw(host, {"workload": "randread", "time": 0.2, "ramp": 0})  # makes the file of data
     measure.warm(host)
 
-    records, problems, chosen = [], {}, selected(options)
-    deadline = time.monotonic() + BUDGET_S[options.quick]
-    for case in chosen:
-        problem = run_case(host, case, options.rounds, records, deadline)
-        if problem:
-            problems[case.name] = problem
-        print(summary_line(case, records, problem), flush=True)
+    records, chosen = [], selected(options)
+    problems = run_all(host, chosen, options.rounds, records)
+    description["notes"] = host.notes
 
     path = f"{options.out}/results.json"
     with open(path, "w") as file:

@@ -17,12 +17,18 @@ class MeasureError(Exception):
 class Host:
     """What a run goes by: folders, CPUs, durations."""
 
-    def __init__(self, build, scratch, peers, daemon_cpu, load_cpu, quick):
+    def __init__(self, build, scratch, peers, daemon_cpu, load_cpu, quick, time_s=None):
         self.build, self.scratch, self.peers = build, scratch, peers
         self.daemon_cpu, self.load_cpu, self.quick = daemon_cpu, load_cpu, quick
         self.serial = 0
         self.failures = []
-        self.time_s, self.ramp_s = (0.5, 0.2) if quick else (1.2, 0.3)
+        self.notes = {}  # what a reader of the results should know
+        self.tsc_mhz = tsc_mhz()
+        self.time_s, self.ramp_s = (0.5, 0.2) if quick else (1.0, 0.25)
+        if time_s:
+            self.time_s, self.ramp_s = time_s, min(time_s / 2, 0.25)
+        self.short = time_s is not None and time_s < 0.5  # whether it works, not how fast: less of everything
+        self.cache = {}  # of cases that are measured together
         self.perf = f"{build}/app/spinfs-perf/spinfs-perf"
         self.share = f"{scratch}/share"
         os.makedirs(self.share, exist_ok=True)
@@ -45,14 +51,14 @@ class Host:
         filesystem = run(["stat", "-f", "-c", "%T", self.share]).strip()
         return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(), "commit": commit,
                 "filesystem": filesystem, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "daemon_cpu": self.daemon_cpu, "load_cpu": self.load_cpu, "tsc_mhz": tsc_mhz(),
+                "daemon_cpu": self.daemon_cpu, "load_cpu": self.load_cpu, "tsc_mhz": self.tsc_mhz,
                 "load_average": os.getloadavg()[0], **trip}
 
 
-def entries():
+def entries(host):
     """Files of the cases with many: a peer needs a descriptor for each."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    return 100000 if limit > 120000 else limit * 3 // 4
+    return min(5000 if host.short else 100000, limit * 3 // 4)
 
 
 def tsc_mhz():
@@ -126,3 +132,13 @@ def warm(host):
         with open(f"{folder}/{name}", "rb", buffering=0) as file:
             while file.read(1 << 20):
                 pass
+
+
+def make_file(path, size):
+    """A file of data of at least @size bytes."""
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "ab") as file:
+        while file.tell() < size:
+            file.write(os.urandom(1 << 20))
+        file.flush()
+        os.fsync(file.fileno())

@@ -5,7 +5,7 @@ import os
 import subprocess
 
 from daemons import family
-from stats import SPREAD_MAX, Sample, ratio
+from stats import SPREAD_MAX, Sample, paired, quartile, ratio
 
 LOSS_MAX = 0.05  # against an earlier run
 
@@ -41,34 +41,87 @@ def medians(records, case):
     return table
 
 
+def by_round(records, case, daemon, metric):
+    return {r["round"]: r.get(metric) for r in records if r["case"] == case.name and r["daemon"] == daemon}
+
+
 def resolve(records, case, who):
-    """The sample that ("peer", metric) and the like stand for, and its name."""
+    """The daemon that "peer" and the like stand for: with "peer" the best of the peers."""
     name, metric = who
     if name != "peer":
-        return sample(records, case, name, metric), name
+        return name
     peers = [d for d in daemons_of(records, case) if family(d) in ("c", "rust")]
-    found = [(sample(records, case, d, metric), d) for d in peers]
-    found = [(s, d) for s, d in found if s]
-    if not found:
-        return Sample([]), "no peer"
+    found = [(sample(records, case, d, metric).median, d) for d in peers if sample(records, case, d, metric)]
     lower = metric.endswith("_ns")
-    return (min if lower else max)(found, key=lambda pair: pair[0].median)
+    return (min if lower else max)(found)[1] if found else "no peer"
+
+
+def shown(records, case, name, metric):
+    values = sample(records, case, name, metric)
+    if not values:
+        return "-"
+    return f"{values.median / 1000:.4g} us" if metric.endswith("_ns") else number(values.median)
 
 
 def judge(records, case, target):
-    """(value as text, name of what it was compared with, verdict)."""
-    above, _ = resolve(records, case, target.above)
+    """What a target came to: a dictionary of words for a table, and "refused", "met", "missed", "reported" or "-"."""
+    name = resolve(records, case, target.above)
+    row = {"label": target.label, "of": shown(records, case, name, target.above[1]), "against": "", "value": "-"}
+    sense = {">=": "at least", "<=": "at most"}[target.sense]
+    row["target"] = "" if target.limit is None else f"{sense} {target.limit:g}"
     if target.below is None:
-        if not above:
-            return "not measured", "", "-"
-        value, name = above.median, ""
+        values = sample(records, case, name, target.above[1])
+        value = values.median if values else None
+        row["value"] = "not measured" if value is None else number(value)
+        if values and target.limit is not None and on_both_sides(values, target):
+            value, row["value"] = None, f"refused: {row['value']} with a spread of {values.spread:.0%}"
     else:
-        below, name = resolve(records, case, target.below)
-        value, why = ratio(above, below)
-        if why:
-            return why, name, "-"
-    met = value >= target.limit if target.sense == ">=" else value <= target.limit
-    return f"{value:.3g}", name, "met" if met else "MISSED"
+        other = resolve(records, case, target.below)
+        row["against"] = f"{other}: {shown(records, case, other, target.below[1])}"
+        values, why = paired(by_round(records, case, name, target.above[1]),
+                             by_round(records, case, other, target.below[1]))
+        value = None if why else values.median
+        row["value"] = why or f"{value:.3g}"
+    if value is None:
+        row["verdict"] = "refused" if row["value"].startswith("refused") else "-"
+    elif target.limit is None:
+        row["verdict"] = "reported"
+    else:
+        row["verdict"] = "met" if meets(value, target) else "MISSED"
+    return row
+
+
+def meets(value, target):
+    return value >= target.limit if target.sense == ">=" else value <= target.limit
+
+
+def on_both_sides(values, target):
+    """Too unsteady for a verdict: a figure that nothing is divided by may spread, but not over its limit."""
+    return not values.steady and meets(quartile(values.values, 0.25), target) != meets(quartile(values.values, 0.75),
+                                                                                       target)
+
+
+def refused(records, case):
+    return any(judge(records, case, target)["verdict"] == "refused" for target in case.targets)
+
+
+TARGET_HEAD = ["measure | value | ours | against | target | ", "---|---|---|---|---|---|"]
+
+
+def target_row(row):
+    return f"{row['label']} | {row['value']} | {row['of']} | {row['against']} | {row['target']} | {row['verdict']} |"
+
+
+def summary(cases, records):
+    """Every target of the run in one table."""
+    rows = [(case, judge(records, case, target)) for case in cases for target in case.targets]
+    count = {verdict: sum(row["verdict"] == verdict for _, row in rows)
+             for verdict in ("met", "MISSED", "refused", "reported", "-")}
+    lines = ["\n## Targets\n",
+             f"{count['met']} met, {count['MISSED']} missed, {count['refused']} refused (the ratios of the rounds spread over "
+             f"more than {SPREAD_MAX:.0%} of their median), {count['reported']} reported without a target, {count['-']} not "
+             "measured.\n", "| case | " + TARGET_HEAD[0] + "|", "|---|" + TARGET_HEAD[1]]
+    return lines + [f"| {case.name} | {target_row(row)}" for case, row in rows]
 
 
 def case_rows(records, case, problem):
@@ -78,22 +131,18 @@ def case_rows(records, case, problem):
     table = medians(records, case)
     if not table:
         return lines
-    lines += [f"| daemon | {case.unit or case.metric} | spread | p50 us | p99 us | p99.9 us | ops per CPU s |",
-              "|---|---|---|---|---|---|---|"]
+    lines += [f"| daemon | {case.unit or case.metric} | rounds | spread | p50 us | p99 us | p99.9 us | ops per CPU s |",
+              "|---|---|---|---|---|---|---|---|"]
     for daemon, values in table.items():
         latency = [sample(records, case, daemon, key) for key in ("p50_ns", "p99_ns", "p999_ns")]
         cpu = sample(records, case, daemon, "ops_per_cpu_s")
         steady = "" if values.steady else f" (over {SPREAD_MAX:.0%})"
-        lines.append(f"| {daemon} | {number(values.median)} | {values.spread:.0%}{steady} | "
+        lines.append(f"| {daemon} | {number(values.median)} | {len(values.values)} | {values.spread:.0%}{steady} | "
                      + " | ".join(f"{s.median / 1000:.2f}" if s else "-" for s in latency)
                      + f" | {number(cpu.median) if cpu else '-'} |")
     if case.targets:
-        lines += ["", "| measure | value | against | target | |", "|---|---|---|---|---|"]
-    for target in case.targets:
-        value, name, verdict = judge(records, case, target)
-        sense = "at least" if target.sense == ">=" else "at most"
-        lines.append(f"| {target.label} | {value} | {name} | {sense} {target.limit:g} | {verdict} |")
-    return lines
+        lines += ["", "| " + TARGET_HEAD[0] + "|", "|" + TARGET_HEAD[1]]
+    return lines + ["| " + target_row(judge(records, case, target)) for target in case.targets]
 
 
 def markdown(host, cases, records, problems):
@@ -101,8 +150,12 @@ def markdown(host, cases, records, problems):
     lines = ["# Results\n",
              f"{host['cpu']}, {host['cpus']} CPUs, Linux {host['kernel']}, {host['filesystem']}, commit "
              f"{host['commit']}, {host['date']}. Eventfd round trip between the two CPUs: {trip:.1f} us. Medians over "
-             f"the rounds; spread is the interquartile range as a share of the median, and above {SPREAD_MAX:.0%} "
-             "nothing is compared. \"raw\" is the bare core, \"loopback\" the ceiling of the load generator."]
+             f"the rounds; spread is the interquartile range as a share of the median. A ratio is the median of the "
+             f"rounds' ratios, and refused where these spread over more than {SPREAD_MAX:.0%} of it. \"raw\" is the bare "
+             "core, \"loopback\" the ceiling of the load generator. `inline_blocking` is auto in every row, `idle` adaptive "
+             "with its 50 us of spinning but for lost-kicks, and all is the default that is not named."]
+    lines += [f"\n{what.capitalize()}: {how}." for what, how in host.get("notes", {}).items()]
+    lines += summary(cases, records)
     for case in cases:
         lines += case_rows(records, case, problems.get(case.name))
     return "\n".join(lines) + "\n"

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """Cases that are more than one run of spinfs-perf on each daemon."""
 
+import contextlib
 import glob
 import os
 import shutil
@@ -9,27 +10,114 @@ import threading
 import time
 
 import measure
-from daemons import Daemon
+from daemons import Daemon, Throttle
 from measure import MeasureError
+from relay import Relay
 
 
 def _families(host):
     return ["spinfs"] + [f for f in ("c", "rust") if f in host.peers]
 
 
-def listing_cold(host, case, number):
-    """One listing by a daemon that was just started, the caches dropped."""
-    args = {"workload": "readdirplus-known", "files": measure.entries(), "bs": "32K", "ops": 1, "time": 60}
+def _listing(host, cold, args):
+    entries = measure.entries(host)
     results = {}
+    args = {"workload": "readdirplus-known", "files": entries, "bs": "32K", **args}
     for name in _families(host):
         with host.attempt(name):
-            with Daemon(host, name, host.share) as daemon:  # makes the files in the first round
-                measure.perf(host, ["--socket", daemon.sockets[0]], {**args, "workload": "readdirplus"})
-            measure.drop_caches(host)
+            if not host.cache.get("entries"):  # made once, by the first daemon
+                with Daemon(host, name, host.share) as daemon:
+                    measure.perf(host, ["--socket", daemon.sockets[0]],
+                                 {**args, "workload": "readdirplus", "ops": 1, "time": 60})
+                host.cache["entries"] = True
+            if cold:
+                measure.drop_caches(host)
+            else:
+                measure.settle()
             with Daemon(host, name, host.share) as daemon:
                 result = measure.perf(host, ["--socket", daemon.sockets[0]], args)
-            results[name] = {**result, "entries_s": result["ops_s"] * args["files"]}
+            results[name] = {**result, "entries_s": result["ops_s"] * entries}
     return results
+
+
+def listing_cold(host, case, number):
+    """One listing by a daemon that was just started, the caches dropped."""
+    return _listing(host, True, {"ops": 1, "time": 60})
+
+
+def listing_known(host, case, number):
+    """
+    Four listings by one daemon: the guest knows all nodes from the second on. The first warms the caches of the host, since
+    nothing is dropped.
+    """
+    return _listing(host, False, {"ops": 4, "time": 60})
+
+
+def no_system_call(host, case, number):
+    """The driver mem answers a GETATTR from memory."""
+    measure.settle()
+    config = {"fs": {"driver": "mem", "options": {"size_mib": 64}}}
+    with host.attempt("spinfs"), Daemon(host, "spinfs", host.share, config=config) as daemon:
+        result = measure.perf(host, ["--socket", daemon.sockets[0]], {"workload": "getattr"})
+        return {"spinfs": {**result, "p50_ns": result["latency_ns"]["p50"]}}
+    return {}
+
+
+def counters(host, case, number):
+    """The daemon's own counters over the middle of a run: two looks, since connecting and preparing counts, too."""
+    loads = {"spinfs": {"workload": "randread", "bs": 4096, "iodepth": 32},
+             "spinfs read-1m": {"workload": "read", "bs": "1M", "iodepth": 4},
+             "spinfs write-1m": {"workload": "write", "bs": "1M", "iodepth": 4}}
+    results = {}
+    for label, load in loads.items():
+        with host.attempt(label), Daemon(host, "spinfs", host.share) as daemon:
+            looks = []
+
+            def look(daemon=daemon, looks=looks):
+                time.sleep(0.6)
+                looks.append(daemon.stats()["devices"][0])
+                time.sleep(0.5)
+                looks.append(daemon.stats()["devices"][0])
+
+            thread = threading.Thread(target=look)
+            thread.start()
+            result = measure.perf(host, ["--socket", daemon.sockets[0]], {**load, "time": 1.2, "ramp": 0.2})
+            thread.join()
+            if len(looks) < 2:
+                raise MeasureError("no counters")
+            sums = [{key: sum(q[key] for q in one["queues"]) for key in ("requests", "eventfd_reads", "kicks")}
+                    for one in looks]
+            more = {key: sums[1][key] - sums[0][key] for key in sums[0]}
+            if not more["requests"]:
+                raise MeasureError("no requests between two looks at the counters")
+            results[label] = {**result, **more, "bytes_copied": looks[1]["bytes_copied"] - looks[0]["bytes_copied"]}
+    return results
+
+
+def lost_kicks(host, case, number):
+    """A reactor that never spins sleeps before each request of a client with one in flight. A lost kick ends the run."""
+    count = 20000 if host.short else 1000000
+    with host.attempt("spinfs"), Daemon(host, "spinfs", host.share, reactor={"spin_us": 0}) as daemon:
+        looks = [daemon.stats()["reactors"][0]["sleeps"]]
+
+        def look():
+            while not over.wait(0.2):
+                with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
+                    looks.append(daemon.stats()["reactors"][0]["sleeps"])
+
+        over = threading.Event()
+        thread = threading.Thread(target=look)
+        thread.start()
+        try:
+            result = measure.perf(host, ["--socket", daemon.sockets[0]],
+                                  {"workload": "getattr", "ops": count, "time": 150})
+        finally:
+            over.set()
+            thread.join()
+        slow = result["latency_ns"]["max"] / 1e9
+        return {"spinfs": {**result, "lost": result["errors"] + (count - result["ops"] if slow > 1 else 0),
+                           "sleeps": looks[-1] - looks[0]}}
+    return {}
 
 
 def system_calls(host, case, number):
@@ -98,9 +186,9 @@ NOISE = [
     ("opens", "a quiet guest's p99.9 beside 10,000 opens", "p999_ns", 2.0),
 ]
 NEIGHBOURS = {
-    "1m": "read,bs=1M,iodepth=64",
+    "1m": "read,bs=1M,iodepth=1024",
     "fsync": "fsync,iodepth=8",
-    "misses": "randread,iodepth=16,files=8",
+    "misses": "randread,iodepth=16,files=4,size=64M",
     "opens": "hoard,iodepth=16,files=10000",
 }
 
@@ -129,52 +217,96 @@ class Evictor:
         self.thread.join()
 
 
+def _noisy_args(host, kind, daemon):
+    neighbour = NEIGHBOURS[kind]
+    if kind == "1m" and _available_gib() < 6:  # the requests' memory is the guest's
+        neighbour = neighbour.replace("1024", "64")
+    return {"noisy": f"{daemon.sockets[1]}:{neighbour}"}
+
+
+def _available_gib():
+    with open("/proc/meminfo") as text:
+        return next(int(line.split()[1]) for line in text if line.startswith("MemAvailable:")) / 2**20
+
+
 def noisy(host, case, number):
     """The quiet guest alone, then beside the neighbour: for spinfs on one reactor, for C two processes on one CPU."""
     kind = case.args["kind"]
     quiet = {"workload": "randread", "bs": 4096, "size": "256M"}
+    if kind == "1m":
+        quiet["ramp"] = 1.5  # a GiB of the neighbour's buffers is touched for the first time
     results = {}
+    misses = kind == "misses"
+    if misses and not host.cache.get("misses"):  # the neighbour's files, before the disk is slow
+        for at in range(4):
+            measure.make_file(f"{host.share}/perf-data/f{at:06}", 64 << 20)
+        host.cache["misses"] = True
     for name in [f for f in _families(host) if f != "rust"]:
         for label in ("quiet", "noisy"):
             measure.settle()
-            with host.attempt(f"{name} {label}"), Daemon(host, name, host.share, devices=2) as daemon:
+            with host.attempt(f"{name} {label}"), Throttle(host.share) if misses else contextlib.nullcontext() as slow, \
+                    Daemon(host, name, host.share, devices=2) as daemon:
                 args = dict(quiet)
                 if label == "noisy":
-                    args["noisy"] = f"{daemon.sockets[1]}:{NEIGHBOURS[kind]}"
-                with Evictor(f"{host.share}/perf-data" if kind == "misses" else "/nonexistent"):
+                    args.update(_noisy_args(host, kind, daemon))
+                if misses:
+                    slow.add(daemon.pids())
+                    host.notes["throttled disk"] = slow.how
+                with Evictor(f"{host.share}/perf-data" if misses else "/nonexistent"):
                     result = measure.perf(host, ["--socket", daemon.sockets[0]], args)
                 latency = result["latency_ns"]
                 result.update({"p99_ns": latency["p99"], "p999_ns": latency["p999"]})
+                result["noise_ops_s"] = result["guests"][-1]["ops_s"] if label == "noisy" else None
                 results[name + (" quiet" if label == "quiet" else "")] = result
     return results
 
 
 def idle(host, case, number):
-    """A request each half second: what the pauses cost, and how long the one after a pause takes."""
+    """
+    A connected guest that says nothing, all processes of the daemon; then a request each 250 ms: how long the one after a
+    pause takes.
+    """
     results = {}
-    seconds = 4
     for name in _families(host):
-        with host.attempt(name), Daemon(host, name, host.share) as daemon:
-            result = measure.perf(host, ["--socket", daemon.sockets[0]],
-                                  {"workload": "getattr", "rate": 2, "time": seconds, "ramp": 1})
-            results[name] = {**result, "p50_ns": result["latency_ns"]["p50"],
-                             "cpu_share": result["daemon_cpu_s"] / seconds}
+        with host.attempt(name):
+            with Daemon(host, name, host.share) as daemon:
+                used = []
+
+                def look(daemon=daemon, used=used):
+                    time.sleep(1.5)
+                    used.append((time.monotonic(), daemon.cpu_ns()))
+                    time.sleep(2)
+                    used.append((time.monotonic(), daemon.cpu_ns()))
+
+                thread = threading.Thread(target=look)
+                thread.start()
+                with contextlib.suppress(MeasureError):  # nothing to report, and that is meant
+                    measure.perf(host, ["--socket", daemon.sockets[0]],
+                                 {"workload": "getattr", "rate": 0.1, "files": 2, "time": 3.5, "ramp": 0.5})
+                thread.join()
+            with Daemon(host, name, host.share) as daemon:
+                result = measure.perf(host, ["--socket", daemon.sockets[0]],
+                                      {"workload": "getattr", "rate": 4, "time": 3, "ramp": 0.3})
+            share = (used[1][1] - used[0][1]) / 1e9 / (used[1][0] - used[0][0])
+            results[name] = {**result, "p50_ns": result["latency_ns"]["p50"], "cpu_share": share}
     return results
 
 
 def inode_memory(host, case, number):
+    """Both counts are far above inode_fds_max, so what is kept open for the recently used is in both."""
     results = {}
-    few, many = 1000, measure.entries()
-    for name in _families(host):
+    many = min(measure.entries(host), 60000)
+    few = many // 4
+    for name in _families(host) + ["spinfs-nohandle"]:
         looks = []
         with host.attempt(name):
             for count in (many, few, many):  # the first one makes the files
                 with Daemon(host, name, host.share) as daemon:
                     looks.append(measure.perf(host, ["--socket", daemon.sockets[0]],
                                               {"workload": "getattr", "files": count, "time": 0.3, "ramp": 0.1}))
-            grown = looks[2]["daemon_pss_bytes"] - looks[1]["daemon_pss_bytes"]
+            grown = looks[2]["daemon_pss_anon_bytes"] - looks[1]["daemon_pss_anon_bytes"]
             fds = looks[2]["daemon_fds"] - looks[1]["daemon_fds"]
-            results[name] = {**looks[2], "bytes_inode": grown / (many - few), "fds_inode": fds / (many - few)}
+            results[name] = {**looks[2], "bytes_inode": grown / (many - few), "fds_more": fds}
     return results
 
 
@@ -202,17 +334,17 @@ GUEST_JOBS = [
 GUEST_SCRIPTS = {
     "fio-randread": """
 fio --name=job --filename=/mnt/perf-data/f000000 --size=128m --rw=randread --bs=4k --direct=1 --thread --time_based \\
-  --runtime=4 --output-format=terse --terse-version=3 >/tmp/out || exit
+  --runtime=3 --output-format=terse --terse-version=3 >/tmp/out || exit
 awk -F ';' '{ print "value", $8 }' /tmp/out
 """,
     "fio-read": """
 fio --name=job --filename=/mnt/perf-data/f000000 --size=128m --rw=read --bs=1m --direct=1 --thread --time_based \\
-  --runtime=4 --output-format=terse --terse-version=3 >/tmp/out || exit
+  --runtime=3 --output-format=terse --terse-version=3 >/tmp/out || exit
 awk -F ';' '{ print "value", $7 * 1024 }' /tmp/out
 """,
     "dbench": """
 mkdir -p /mnt/guest
-dbench -c /usr/share/dbench/client.txt -D /mnt/guest -t 8 4 >/tmp/out 2>&1 || exit
+dbench -c /usr/share/dbench/client.txt -D /mnt/guest -t 5 4 >/tmp/out 2>&1 || exit
 awk '/^Throughput/ { print "value", $2 }' /tmp/out
 """,
     "untar": """
@@ -222,32 +354,43 @@ tar -C /mnt/guest -xf /mnt/headers.tar && sync || exit
 cut -d ' ' -f 1 /proc/uptime | awk -v begin="$begin" '{ print "value", 1 / ($1 - begin) }'
 """,
 }
-GUEST_PROGRAMS = {"fio-randread": ["fio"], "fio-read": ["fio"], "dbench": ["dbench"], "untar": []}
+GUEST_PROGRAMS = ["fio", "dbench"]
+
+
+def _guest_values(host, kind, name):
+    """All jobs in one boot: {job: value}."""
+    script = f"{host.scratch}/guest-script"
+    with open(script, "w") as file:
+        for job, text in GUEST_SCRIPTS.items():
+            file.write("(" + text.replace("value", job) + ")\n")
+    shutil.rmtree(f"{host.share}/guest", ignore_errors=True)
+    measure.settle()
+    with Daemon(host, name, host.share) as daemon:
+        with Relay(host, daemon.sockets[0], "bench") if kind == "uml" and name != "spinfs" \
+                else contextlib.nullcontext(daemon.sockets[0]) as sock:
+            command = [os.path.join(os.path.dirname(__file__), "guest.sh"), kind, sock, str(host.load_cpu), script,
+                       *GUEST_PROGRAMS]
+            lines = [line.split() for line in measure.run(command, timeout=400).splitlines()]
+    return {words[0]: float(words[1]) for words in lines if len(words) == 2 and words[0] in GUEST_SCRIPTS}
 
 
 def guest(host, case, number):
     """
-    The job in a guest on each daemon, by the guest's own clock. User-Mode Linux works with spinfs alone: it asks the
-    daemon for the tag, which C's cannot tell, and sends a memory table that the Rust daemon refuses.
+    The job in a guest on each daemon, by the guest's own clock; all jobs of a guest are done in one boot. User-Mode Linux
+    and the peers do not understand each other without a relay, which is not in the path of the data.
     """
     kind, job = case.args["kind"], case.args["job"]
-    script = f"{host.scratch}/guest-script"
-    with open(script, "w") as file:
-        file.write(GUEST_SCRIPTS[job])
     if not os.path.exists(f"{host.share}/headers.tar"):
         measure.run(["tar", "-C", "/usr/include", "-cf", f"{host.share}/headers.tar", "linux"])
     measure.raw(host, {"workload": "randread", "time": 0.1, "ramp": 0})  # the file is there
     results = {}
-    for name in ["spinfs"] if kind == "uml" else _families(host):
-        shutil.rmtree(f"{host.share}/guest", ignore_errors=True)
-        measure.settle()
-        with host.attempt(name), Daemon(host, name, host.share) as daemon:
-            command = [os.path.join(os.path.dirname(__file__), "guest.sh"), kind, daemon.sockets[0],
-                       str(host.load_cpu), script, *GUEST_PROGRAMS[job]]
-            values = [line.split()[1] for line in measure.run(command, timeout=400).splitlines()
-                      if line.startswith("value ")]
-            if not values:
+    for name in _families(host):
+        key = (kind, number, name)
+        with host.attempt(name):
+            if key not in host.cache:
+                host.cache[key] = {}
+                host.cache[key] = _guest_values(host, kind, name)
+            if job not in host.cache[key]:
                 raise MeasureError("the guest printed no value")
-            results[name] = {"value": float(values[0])}
+            results[name] = {"value": host.cache[key][job]}
     return results
-

@@ -40,7 +40,7 @@ class Sample:
 
 
 def ratio(above, below):
-    """(value, None), or (None, why it is refused)."""
+    """Of two samples that were not taken together: (value, None), or (None, why it is refused)."""
     if not above or not below:
         return None, "not measured"
     for sample in (above, below):
@@ -49,3 +49,17 @@ def ratio(above, below):
     if below.median == 0:
         return None, "refused: nothing to divide by"
     return above.median / below.median, None
+
+
+def paired(above, below):
+    """
+    Of two daemons that took turns, each a value by round: the sample of the rounds' ratios, or why there is none. What
+    changes the whole machine from round to round cancels out.
+    """
+    rounds = [n for n in above if n in below and above[n] is not None and below[n]]
+    if not rounds:
+        return None, "not measured"
+    sample = Sample([above[n] / below[n] for n in rounds])
+    if not sample.steady:
+        return sample, f"refused: {sample.median:.3g} with a spread of {sample.spread:.0%}"
+    return sample, None
