@@ -74,7 +74,6 @@ int sfs_fg_start(struct sfs_fg_req *req, const struct sfs_fg_call *call)
 		memcpy(args, call->tail[i], call->tail_bytes[i]);
 		args += call->tail_bytes[i];
 	}
-	*req->out = (struct fuse_out_header){0};
 	req->out_room = call->out_bytes;
 	req->data_room = call->data_writable;
 	req->out_short = call->out_short;

@@ -141,6 +141,15 @@ void sfs_fe_ring_put_head(struct sfs_fe_ring *ring, uint16_t head)
 	ring->avail_idx++;
 }
 
+/* What stays as it is is not written: the device's core keeps its copy of the cache line. */
+static void fr_put_desc(struct vring_desc *at, uint64_t gpa, uint32_t bytes, uint16_t flags, uint16_t next)
+{
+	struct vring_desc desc = {.addr = gpa, .len = bytes, .flags = flags, .next = next};
+
+	if (memcmp(at, &desc, sizeof(desc)) != 0)
+		*at = desc;
+}
+
 static void fr_fill_indirect(struct sfs_fe_ring *ring, unsigned head, const struct sfs_fe_seg *segs,
 			     unsigned readable, unsigned total)
 {
@@ -148,13 +157,12 @@ static void fr_fill_indirect(struct sfs_fe_ring *ring, unsigned head, const stru
 	uint64_t gpa = ring->indirect_gpa + (uint64_t)head * ring->indirect_max * sizeof(*table);
 
 	for (unsigned i = 0; i < total; i++) {
-		table[i].addr = segs[i].gpa;
-		table[i].len = segs[i].bytes;
-		table[i].flags = (uint16_t)((i < readable ? 0 : VRING_DESC_F_WRITE) |
+		uint16_t flags = (uint16_t)((i < readable ? 0 : VRING_DESC_F_WRITE) |
 					    (i + 1 < total ? VRING_DESC_F_NEXT : 0));
-		table[i].next = (uint16_t)(i + 1);
+
+		fr_put_desc(&table[i], segs[i].gpa, segs[i].bytes, flags, (uint16_t)(i + 1));
 	}
-	sfs_fe_ring_set_desc(ring, head, gpa, (uint32_t)(total * sizeof(*table)), VRING_DESC_F_INDIRECT, 0);
+	fr_put_desc(&ring->desc[head], gpa, (uint32_t)(total * sizeof(*table)), VRING_DESC_F_INDIRECT, 0);
 }
 
 int sfs_fe_ring_add(struct sfs_fe_ring *ring, const struct sfs_fe_seg *segs, unsigned readable,
@@ -180,7 +188,7 @@ int sfs_fe_ring_add(struct sfs_fe_ring *ring, const struct sfs_fe_seg *segs, uns
 
 			if (i + 1 < total)
 				flags |= VRING_DESC_F_NEXT;
-			sfs_fe_ring_set_desc(ring, at, segs[i].gpa, segs[i].bytes, flags, ring->next[at]);
+			fr_put_desc(&ring->desc[at], segs[i].gpa, segs[i].bytes, flags, ring->next[at]);
 			at = ring->next[at];
 		}
 		ring->free_head = at;
@@ -207,7 +215,9 @@ int sfs_fe_ring_publish(struct sfs_fe_ring *ring)
 	uint16_t from = ring->kicked_idx;
 	bool wanted;
 
-	fr_store(&ring->avail->idx, ring->avail_idx);
+	if (ring->avail->idx !=
+	    ring->avail_idx) /* else shown before, and perhaps seen: the line stays there */
+		sfs_fe_ring_show(ring);
 	if (from == ring->avail_idx)
 		return 0;
 	/* The index must be seen before the device's wish is read: it does the same the other way round. */

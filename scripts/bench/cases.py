@@ -266,6 +266,7 @@ def cost_cases():
              unit="bytes", metric_lower=True, rounds_max=1, round_s=30,
              targets=[limit_of("bytes an inode, with file handle", "bytes_inode", 256),
                       limit_of("bytes an inode, without", "bytes_inode", 160, "spinfs-nohandle"),
+                      Target("bytes an inode, tables of a fixed size included", ("spinfs", "bytes_whole")),
                       limit_of("descriptors beyond inode_fds_max", "fds_more", 0)]),
         Case("start", "start: socket ready, first reply, resident memory (P21)", special.start, metric="ready_ms",
              unit="ms", metric_lower=True, rounds_max=5, quick=True, round_s=4,

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* spinfs-perf: its options, and the contents by which --verify knows what it wrote. */
+#include <errno.h>
+#include <getopt.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+
+#include "../../app/spinfs-perf/perf.h"
+
+#define ARGS_MAX 64
+
+/* Parses a command line without its first word; what it would print to stderr is not of interest. */
+static int parse(const char *line, struct perf_opts *o, bool *over)
+{
+	static char copy[512];
+	char *argv[ARGS_MAX + 1] = {(char *)(uintptr_t) "spinfs-perf"}, *at = copy, *word;
+	int argc = 1, err = dup(STDERR_FILENO), rc;
+
+	snprintf(copy, sizeof(copy), "%s", line);
+	while ((word = strsep(&at, " ")) != NULL && argc < ARGS_MAX)
+		argv[argc++] = word;
+	assert_non_null(freopen("/dev/null", "w", stderr));
+	optind = 0;
+	rc = perf_options(argc, argv, o, over);
+	fflush(stderr);
+	dup2(err, STDERR_FILENO);
+	close(err);
+	return rc;
+}
+
+static struct perf_opts good(const char *line)
+{
+	struct perf_opts o;
+	bool over = false;
+
+	assert_int_equal(parse(line, &o, &over), 0);
+	assert_false(over);
+	return o;
+}
+
+static void test_defaults(void **state)
+{
+	struct perf_opts o = good("--loopback --workload randread");
+
+	assert_string_equal(o.work.workload->name, "randread");
+	assert_int_equal(o.work.bs, 4096);
+	assert_int_equal(o.work.iodepth, 1);
+	assert_int_equal(o.work.queues, 1);
+	assert_int_equal(o.work.files, 1);
+	assert_int_equal(o.work.size, 256u << 20);
+	assert_int_equal(o.work.blocks, (256u << 20) / 4096);
+	assert_int_equal(o.guests, 1);
+	assert_int_equal(o.ring_size, 128);
+	assert_int_equal(o.segment, 4096);
+	assert_true(o.indirect && o.event_idx && !o.interrupts);
+}
+
+static void test_values(void **state)
+{
+	struct perf_opts o =
+	    good("--socket a --socket b --workload mixed --bs 64K --size 1G --iodepth 300 --queues 2 "
+		 "--rate 1000.5 --write-percent 70 --direct --ops 5K --segment 0 --indirect off "
+		 "--event-idx off --completion irq --cpus 2-4,7 --guests 3");
+
+	assert_int_equal(o.socket_count, 2);
+	assert_string_equal(o.sockets[1], "b");
+	assert_int_equal(o.work.bs, 64u << 10);
+	assert_int_equal(o.work.size, 1u << 30);
+	assert_int_equal(o.work.write_percent, 70);
+	assert_true(o.work.direct && o.interrupts && !o.indirect && !o.event_idx);
+	assert_true(o.work.rate > 1000.4 && o.work.rate < 1000.6);
+	assert_int_equal(o.ops, 5 << 10);
+	assert_int_equal(o.ring_size, 512); /* grows with the depth */
+	assert_int_equal(o.cpu_count, 4);
+	assert_int_equal(o.cpus[3], 7);
+	assert_int_equal(o.guests, 3);
+}
+
+static void test_noisy(void **state)
+{
+	struct perf_opts o = good("--socket a --workload randread --noisy /run/x:y:read,bs=1M,iodepth=1024 "
+				  "--noisy fsync,rate=10,direct");
+
+	assert_int_equal(o.noisy_count, 2);
+	assert_string_equal(o.noisy[0].socket, "/run/x:y");
+	assert_string_equal(o.noisy[0].workload->name, "read");
+	assert_int_equal(o.noisy[0].bs, 1u << 20);
+	assert_int_equal(o.noisy[0].iodepth, 1024);
+	assert_int_equal(o.ring_size, 1024);
+	assert_string_equal(o.noisy[1].socket, "");
+	assert_true(o.noisy[1].direct && o.noisy[1].rate > 9);
+}
+
+static void test_refused(void **state)
+{
+	static const char *const lines[] = {
+	    "--loopback",
+	    "--workload read",
+	    "--loopback --workload nothing",
+	    "--loopback --socket s --workload read",
+	    "--raw . --loopback --workload read",
+	    "--spawn true --loopback --workload read",
+	    "--loopback --workload read --bs 0",
+	    "--loopback --workload read --bs 12",
+	    "--loopback --workload read --bs 2M",
+	    "--loopback --workload read --bs 4X",
+	    "--loopback --workload read --bs -8",
+	    "--loopback --workload read --iodepth 0",
+	    "--loopback --workload read --iodepth 16385",
+	    "--loopback --workload read --time 0",
+	    "--loopback --workload read --time 1s",
+	    "--loopback --workload read --rate -1",
+	    "--loopback --workload read --ring-size 100",
+	    "--loopback --workload read --completion maybe",
+	    "--loopback --workload read --cpus 3-",
+	    "--loopback --workload read --cpus x",
+	    "--loopback --workload read --noisy nothing",
+	    "--loopback --workload read --noisy read,bs",
+	    "--loopback --workload read --noisy read,time=3",
+	    "--loopback --workload read --verify",
+	    "--socket s --workload getattr --verify",
+	    "--raw . --workload hoard",
+	    "--raw . --workload read --guests 2",
+	    "--raw . --workload getattr --io-uring",
+	    "--loopback --workload read --io-uring",
+	    "--loopback --workload read more",
+	    "--loopback --workload read --unheard-of",
+	};
+
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(lines); i++) {
+		struct perf_opts o;
+		bool over = false;
+
+		if (parse(lines[i], &o, &over) != 2)
+			fail_msg("accepted: %s", lines[i]);
+	}
+}
+
+static void test_names(void **state)
+{
+	char list[512];
+
+	perf_workload_list(list, sizeof(list));
+	assert_non_null(strstr(list, "readdirplus-known"));
+	assert_null(perf_workload_find(""));
+	assert_non_null(perf_workload_find("untar"));
+}
+
+/* What is written can be told from what was there, and from another place. */
+static void test_contents(void **state)
+{
+	uint64_t buf[64];
+
+	perf_fill(buf, sizeof(buf), 3, 8192, 0);
+	assert_true(perf_matches(buf, sizeof(buf), 3, 8192, 1));
+	assert_false(perf_matches(buf, sizeof(buf), 3, 8192, 2));
+	assert_true(perf_matches(buf, sizeof(buf), 3, 8192, 3));
+	assert_false(perf_matches(buf, sizeof(buf), 2, 8192, 3));
+	assert_false(perf_matches(buf, sizeof(buf), 3, 4096, 3));
+	buf[63] ^= 1;
+	assert_false(perf_matches(buf, sizeof(buf), 3, 8192, 3));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_noisy),
+	    cmocka_unit_test(test_refused),  cmocka_unit_test(test_names),  cmocka_unit_test(test_contents),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
