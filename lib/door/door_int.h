@@ -119,7 +119,8 @@ struct dd_ring {
 	uint16_t num;
 	bool addr, kicked, enabled;
 	uint16_t left; /* where the last STOP left it */
-	bool dead;     /* broke or was abandoned: not started again in this session */
+	bool broken;   /* by its guest, or could not start: not started before the guest has reset it */
+	bool dead;     /* was abandoned: not started again in this session */
 };
 
 enum dd_source_kind { DD_LISTENER, DD_VMM, DD_PRIVATE, DD_LINK };
@@ -149,7 +150,6 @@ struct sfs_door_device {
 	enum dd_step step;
 	bool ending;       /* the VMM is gone, or has to go */
 	bool failed;       /* the engine is overdue */
-	bool broken;       /* a ring is dead */
 	bool quarantined;  /* a queue was abandoned */
 	bool hinted;       /* at memory that is not shared */
 	bool mapped;       /* the engine has the memory table */

@@ -22,7 +22,7 @@ static void dm_refuse(struct sfs_door_device *d, const struct dm_spec *spec, con
 
 static bool dm_should_run(const struct sfs_door_device *d, const struct dd_ring *r)
 {
-	return d->mapped && r->num && r->addr && r->kicked && !r->dead &&
+	return d->mapped && r->num && r->addr && r->kicked && !r->broken && !r->dead &&
 	       (r->enabled || !(d->features & SFS_LINK_F_PROTOCOL));
 }
 
@@ -167,7 +167,8 @@ static void dm_apply(struct sfs_door_device *d)
 			sfs_ring_mask_set(&d->moved, p->state.index);
 		break;
 	case DW_GET_VRING_BASE:
-		d->rings[p->state.index].kicked = false;
+		/* How a VMM begins to reset the device: what comes next is a new ring. */
+		d->rings[p->state.index].kicked = d->rings[p->state.index].broken = false;
 		break;
 	case DW_SET_VRING_KICK:
 		d->rings[dc_ring(&d->msg)].kicked = true;

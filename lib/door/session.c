@@ -18,6 +18,14 @@
 
 static const struct sfs_ring_mask ds_none;
 
+static bool ds_ring_broken(const struct sfs_door_device *d)
+{
+	for (unsigned i = 0; i < d->ring_count; i++)
+		if (d->rings[i].dead || d->rings[i].broken)
+			return true;
+	return false;
+}
+
 void ds_state_update(struct sfs_door_device *d)
 {
 	enum sfs_door_state state;
@@ -28,7 +36,7 @@ void ds_state_update(struct sfs_door_device *d)
 		state = SFS_DOOR_LISTENING;
 	else if (d->ending || d->cmd.op == SFS_LINK_STOP)
 		state = SFS_DOOR_QUIESCING;
-	else if (d->broken)
+	else if (ds_ring_broken(d))
 		state = SFS_DOOR_BROKEN;
 	else if (sfs_ring_mask_any(&d->running))
 		state = SFS_DOOR_RUNNING;
@@ -83,7 +91,7 @@ static void ds_finish(struct sfs_door_device *d)
 	d->running = d->moved = ds_none;
 	d->features = 0;
 	d->refusals = 0;
-	d->mapped = d->hinted = d->broken = d->quarantined = d->failed = d->ending = false;
+	d->mapped = d->hinted = d->quarantined = d->failed = d->ending = false;
 	d->step = DD_IDLE;
 	if (d->opts.exit_on_disconnect || d->door->stopping) {
 		SFS_INFO("%s: Client disconnected, shutting down", d->name);
@@ -153,13 +161,13 @@ static void ds_attached(struct sfs_door_device *d, int result)
 	ds_read_next(d);
 }
 
-static void ds_rings_dead(struct sfs_door_device *d, const struct sfs_ring_mask *mask)
+static void ds_rings_broken(struct sfs_door_device *d, const struct sfs_ring_mask *mask, bool for_good)
 {
 	for (unsigned i = 0; i < d->ring_count; i++) {
 		if (!sfs_ring_mask_test(mask, i))
 			continue;
-		d->rings[i].dead = true;
-		d->broken = true;
+		d->rings[i].broken = true;
+		d->rings[i].dead |= for_good;
 	}
 }
 
@@ -177,7 +185,7 @@ static void ds_started(struct sfs_door_device *d, const struct sfs_link_ack *ack
 	ds_mask_remove(&d->cmd.rings, &failed);
 	d->running.bits[0] |= d->cmd.rings.bits[0];
 	d->running.bits[1] |= d->cmd.rings.bits[1];
-	ds_rings_dead(d, &failed);
+	ds_rings_broken(d, &failed, false);
 	if (ack->result < 0)
 		d->result = ack->result;
 }
@@ -187,7 +195,7 @@ static void ds_started(struct sfs_door_device *d, const struct sfs_link_ack *ack
 static void ds_stopped(struct sfs_door_device *d, const struct sfs_link_ack *ack)
 {
 	if (ack->op == SFS_LINK_ABANDON)
-		ds_rings_dead(d, &ack->rings);
+		ds_rings_broken(d, &ack->rings, true);
 	for (unsigned i = 0; i < d->ring_count; i++) {
 		if (!sfs_ring_mask_test(&d->cmd.rings, i))
 			continue;
@@ -244,7 +252,7 @@ void ds_link_event(struct sfs_door_device *d)
 		ds_acked(d, &ack);
 	broken = sfs_link_broken_take(d->opts.link);
 	if (d->step != DD_IDLE)
-		ds_rings_dead(d, &broken);
+		ds_rings_broken(d, &broken, false);
 	ds_state_update(d);
 }
 

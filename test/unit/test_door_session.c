@@ -548,6 +548,8 @@ static void test_map_and_start_fail(void **state)
 
 static void test_ring_breaks(void **state)
 {
+	uint32_t ring1[2] = {1, 0};
+	struct rig_msg m;
 	struct rig r;
 	struct rig_dev *d = &r.dev[0];
 
@@ -560,6 +562,13 @@ static void test_ring_breaks(void **state)
 	/* The other ring goes on and follows the messages. */
 	rig_mem_table(&r, d, RIG_NEED_REPLY, 1);
 	assert_string_equal(d->log, "stop:3+unmap 5/1 map start:1 ");
+	/* What the guest makes of it after a reset is another ring. */
+	rig_send(d, 11, 0, ring1, 8, NULL, 0);
+	assert_int_equal(rig_reply(&r, d, &m), 1);
+	d->log[0] = '\0';
+	rig_ring_fd(&r, d, 12, 1);
+	assert_string_equal(d->log, "12/1 start:2 ");
+	assert_int_equal(sfs_door_device_state(d->dev), SFS_DOOR_RUNNING);
 	rig_hangup(&r, d);
 	/* A notice that comes late is not the next VMM's. */
 	sfs_link_broken_post(d->link, 1);
