@@ -33,6 +33,8 @@ static int parse_name(struct sfs_req *req, unsigned i, const char **at, uint32_t
 		return len == 0 ? -ENOENT : len >= PATH_MAX ? -ENAMETOOLONG : 0;
 	if (len > NAME_MAX)
 		return -ENAMETOOLONG;
+	if (req->op->flags & SFS_OP_ATTR)
+		return len == 0 ? -EINVAL : 0;
 	if (len == 0 || memchr(name, '/', len))
 		return -EINVAL;
 	if (name[0] == '.' && (len == 1 || (len == 2 && name[1] == '.')) && !(req->op->flags & SFS_OP_DOTS))

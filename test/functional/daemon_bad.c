@@ -346,6 +346,12 @@ static void test_lists(struct fn_env *env)
 	       RAW(FUSE_GETXATTR, b.file, RAW_ARGS(get), RAW_NAME("user.a"), .room = ANSWER_BYTES + 7),
 	       -EINVAL);
 	fn_ok(sfs_fg_removexattr(b.g, b.file, "user.a"));
+	/* What is no file's name may look like a path. */
+	fn_ok(sfs_fg_setxattr(b.g, b.file, "user.a/../b", "value", 5, 0));
+	assert_int_equal(sfs_fg_getxattr(b.g, b.file, "user.a/../b", NULL, 0), 5);
+	fn_ok(sfs_fg_removexattr(b.g, b.file, "user.a/../b"));
+	fn_fails(EOPNOTSUPP, sfs_fg_setxattr(b.g, b.file, "..", "value", 5, 0));
+	fn_fails(EINVAL, sfs_fg_setxattr(b.g, b.file, "", "value", 5, 0));
 	bad_end(&b);
 }
 

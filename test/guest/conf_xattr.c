@@ -33,6 +33,9 @@ static void xattr_set_get(void)
 	EQ(getxattr("f", "user.name", found, sizeof(found)), 11);
 	OK(setxattr("f", "user.empty", "", 0, 0));
 	EQ(getxattr("f", "user.empty", found, sizeof(found)), 0);
+	OK(setxattr("f", "user.a/b/../c", "path", 4, 0));
+	EQ(getxattr("f", "user.a/b/../c", found, sizeof(found)), 4);
+	OK(removexattr("f", "user.a/b/../c"));
 }
 
 static void xattr_flags(void)

@@ -19,6 +19,7 @@ enum {
 	SFS_OP_ANYTIME = 64,  /* allowed before INIT */
 	SFS_OP_TARGET = 128,  /* the second name is a link target: any bytes, at most PATH_MAX */
 	SFS_OP_MUTATES = 256, /* changes the filesystem */
+	SFS_OP_ATTR = 512,    /* the name is an attribute's, no file's: any bytes */
 };
 
 struct sfs_op {
