@@ -12,7 +12,9 @@ usage() {
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 table=$root/test/mutation/rows
-seconds=60 # a test that loops for ever is red, too
+seconds=60 # a test that loops for ever is red, too; one of the whole daemon takes longer to give up
+seconds_functional=200
+daemon=app/spinfsd/spinfsd
 
 rows() {
   grep -v '^#' "$table"
@@ -47,31 +49,43 @@ mkdir -p "$work/tree"
 done | tar --null -T - -cf -) | tar -C "$work/tree" -xf -
 [[ -e $work/build/build.ninja ]] || meson setup "$work/build" "$work/tree" -Dwerror=false >/dev/null
 
+# What a row's program needs to be built.
+row_targets() {
+  echo "test/$1"
+  [[ $1 != functional/* ]] || echo "$daemon"
+}
+
 # What every row links is built once, sound.
-mapfile -t targets < <(rows | awk '{ print "test/" $2 }' | sort -u)
+mapfile -t targets < <(rows | while read -r _ target _; do row_targets "$target"; done | sort -u)
 ninja -C "$work/build" "${targets[@]}" >"$work/log" 2>&1 || { cat "$work/log"; exit 1; }
 
 red=0 green=0 broken=0
 
 # row NAME TARGET TEST: prints what became of it.
 row() {
-  local name=$1 target=$2 test=$3 status=0
+  local name=$1 target=$2 test=$3 status=0 limit=$seconds arguments=() needs
+  mapfile -t needs < <(row_targets "$target")
+  if [[ $target == functional/* ]]; then
+    limit=$seconds_functional arguments=("$test")
+  fi
   : >"$work/mutant"
   if ! patch -s -d "$work/tree" -p1 <"$root/test/mutation/$name.patch" >"$work/log" 2>&1; then
     broken=$((broken + 1))
     echo "broken $name: the patch does not apply: $(head -n 1 "$work/log")"
     return
   fi
-  if ! ninja -C "$work/build" "test/$target" >"$work/log" 2>&1; then
+  if ! ninja -C "$work/build" "${needs[@]}" >"$work/log" 2>&1; then
     broken=$((broken + 1))
     echo "broken $name: does not build: $(grep -m 1 'error:' "$work/log" || true)"
   else
     # Braces: the shell's own word about a program that was killed goes where the program's go.
-    { timeout -k 5 "$seconds" "$work/build/test/$target"; } >"$work/log" 2>&1 </dev/null || status=$?
+    {
+      SPINFSD=$work/build/$daemon timeout -k 5 "$limit" "$work/build/test/$target" "${arguments[@]}"
+    } >"$work/log" 2>&1 </dev/null || status=$?
     if ((status == 0)); then
       green=$((green + 1))
       echo "GREEN  $name: $target passes without the check"
-    elif grep -q "FAILED  \\] $test" "$work/log"; then
+    elif grep -qE "(FAILED|ERROR) +\\] $test" "$work/log"; then
       red=$((red + 1))
       echo "red    $name: $test fails"
     elif ((status >= 124)) && grep 'RUN      \]' "$work/log" | tail -n 1 | grep -q "$test"; then

@@ -248,6 +248,35 @@ static void test_handles(struct fn_env *env)
 	bad_end(&b);
 }
 
+/* What is no regular file is not opened: behind it is a device, a process, or another file of the host. */
+static void test_opens(struct fn_env *env)
+{
+	struct fuse_setattr_in set = {.valid = FATTR_SIZE};
+	struct fuse_entry_out fifo, socket, link;
+	struct fuse_open_in in = {.flags = O_RDWR | O_NONBLOCK};
+	struct bad b;
+
+	bad_begin(&b, env);
+	fn_ok(sfs_fg_mknod(b.g, FUSE_ROOT_ID, "fifo", S_IFIFO | 0666, 0, &fifo));
+	fn_ok(sfs_fg_mknod(b.g, FUSE_ROOT_ID, "socket", S_IFSOCK | 0666, 0, &socket));
+	fn_ok(sfs_fg_symlink(b.g, FUSE_ROOT_ID, "link", fn_path(env, "good/open"), &link));
+	const struct {
+		uint64_t id;
+		int open, opendir, truncate;
+	} nodes[] = {{fifo.nodeid, -ENXIO, -ENOTDIR, -ENXIO},
+		     {socket.nodeid, -ENXIO, -ENOTDIR, -ENXIO},
+		     {link.nodeid, -ELOOP, -ENOTDIR, -ELOOP},
+		     {b.dir, -EISDIR, sizeof(struct fuse_open_out), -EISDIR},
+		     {b.file, sizeof(struct fuse_open_out), -ENOTDIR, sizeof(struct fuse_attr_out)}};
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(nodes); i++) {
+		raw_is(&b, "OPEN", RAW(FUSE_OPEN, nodes[i].id, RAW_ARGS(in)), nodes[i].open);
+		raw_is(&b, "OPENDIR", RAW(FUSE_OPENDIR, nodes[i].id, RAW_ARGS(in)), nodes[i].opendir);
+		raw_is(&b, "truncate", RAW(FUSE_SETATTR, nodes[i].id, RAW_ARGS(set)), nodes[i].truncate);
+	}
+	raw_serves(&b);
+	bad_end(&b);
+}
+
 /* --- BATCH_FORGET --- */
 
 static void test_batch_forget(struct fn_env *env)
@@ -396,6 +425,7 @@ const struct fn_test fn_tests[] = {
     {"names", test_names, {NULL}, FN_NO_DAEMON},
     {"nodeids", test_nodeids, {NULL}, FN_NO_DAEMON},
     {"handles", test_handles, {NULL}, FN_NO_DAEMON},
+    {"opens", test_opens, {NULL}, FN_NO_DAEMON},
     {"batch forget", test_batch_forget, {NULL}, FN_NO_DAEMON},
     {"order", test_order, {NULL}, FN_NO_DAEMON},
     {"before init", test_before_init, {NULL}, FN_NO_DAEMON},
