@@ -71,7 +71,7 @@ static uint32_t lb_answer(const struct sfs_fe_mem *mem, const struct vring_desc 
 	out->len = sizeof(*out);
 	out->error = 0;
 	out->unique = in->unique;
-	if (in->opcode == FUSE_READ) {
+	if (in->opcode == FUSE_READ && args) {
 		out->len += ((const struct fuse_read_in *)(const void *)args)->size;
 	} else if (lb_has_fixed_out(in->opcode) && i + 1 < count) {
 		lb_fill_out(in, args, sfs_fe_mem_hva(mem, desc[i + 1].addr, desc[i + 1].len));

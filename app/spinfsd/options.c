@@ -3,6 +3,7 @@
  * A command line becomes a configuration document. Options are spelled out in full, "--name value" or
  * "--name=value"; of two that set the same value the last one wins, as in virtiofsd.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <string.h>
@@ -253,12 +254,14 @@ static int apply(struct parse *p, const struct row *row, const char *option, con
 	case SET_NUMBER:
 		return set(p, row->path, option, number(value));
 	case SET_HANDLES:
+		assert(value); /* check_use() */
 		if (strcmp(value, "fallback") == 0) {
 			warn(p, "--inode-file-handles=fallback means prefer");
 			value = "prefer";
 		}
 		return set(p, row->path, option, json_string(value));
 	case SET_LEVEL:
+		assert(value);
 		return set(p, row->path, option, json_string(strcmp(value, "err") == 0 ? "error" : value));
 	case SET_SOCKET:
 		if (row->number)

@@ -235,6 +235,7 @@ static void wk_free(struct sfs_workers *wk)
 {
 	struct sfs_workers_client *c;
 
+	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that LIST_REMOVE() moves the head on */
 	while ((c = LIST_FIRST(&wk->clients)))
 		wk_client_free(c);
 	sem_destroy(&wk->sem);

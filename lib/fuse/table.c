@@ -351,7 +351,6 @@ void sfs_handle_unpin(struct sfs_session *se, struct sfs_handle *h)
 
 int sfs_handle_release(struct sfs_req *req, uint64_t nodeid, uint64_t fh)
 {
-	const struct sfs_session *se = req->session;
 	struct sfs_handle *h = sfs_handle_pin(req, nodeid, fh, NULL);
 
 	if (!h)
@@ -360,7 +359,7 @@ int sfs_handle_release(struct sfs_req *req, uint64_t nodeid, uint64_t fh)
 		return -EBADF; /* another RELEASE was faster */
 	atomic_store_explicit(&h->state, SFS_REC_DEAD, memory_order_release);
 	if (sfs_plant("stale_fd") && h->fd_idx)
-		close(se->fds[h->fd_idx - 1].fd);
+		close(req->session->fds[h->fd_idx - 1].fd);
 	return 0;
 }
 

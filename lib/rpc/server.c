@@ -137,7 +137,7 @@ void sfs_rpc_server_destroy(struct sfs_rpc_server *server)
 {
 	if (!server)
 		return;
-	while (!LIST_EMPTY(&server->clients))
+	while (!LIST_EMPTY(&server->clients)) /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): LIST_REMOVE() */
 		rpc_hang_up(server, LIST_FIRST(&server->clients));
 	if (server->addr.sun_path[0])
 		unlink(server->addr.sun_path);

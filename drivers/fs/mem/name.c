@@ -2,6 +2,7 @@
 /*
  * Operations that find, make and remove one name.
  */
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -188,6 +189,7 @@ static int name_open_or_make(struct sfs_req *req, struct mem_inode *dir, struct 
 	}
 	if (rc == -EEXIST && !(in->flags & O_EXCL)) {
 		*inode = name_find(fs, dir, req->name[0], req->name_bytes[0]);
+		assert(*inode); /* the lock is held: it exists */
 		rc = 0;
 	}
 	pthread_rwlock_unlock(&fs->tree);
