@@ -235,8 +235,7 @@ static void wk_free(struct sfs_workers *wk)
 {
 	struct sfs_workers_client *c;
 
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that LIST_REMOVE() moves the head on */
-	while ((c = LIST_FIRST(&wk->clients)))
+	while ((c = LIST_FIRST(&wk->clients))) /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): LIST_REMOVE() */
 		wk_client_free(c);
 	sem_destroy(&wk->sem);
 	pthread_cond_destroy(&wk->ended);
