@@ -16,6 +16,8 @@
 /* Nodes of count zero that may stay, and how many records one insertion looks at to keep to that. */
 #define ZERO_KEEP     4096
 #define RECLAIM_STEPS 64
+/* How many one looks at for a record where the table is full: some 100 us. */
+#define RECLAIM_STEPS_MAX 16384
 /* How many descriptor entries one offer looks at for one to evict. */
 #define EVICT_STEPS 256
 /* Inode numbers in a row whose buckets are in a row, too: a page. */
@@ -219,24 +221,32 @@ static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
 	return true;
 }
 
-void sfs_nodes_sweep(struct sfs_session *se, unsigned steps)
+void sfs_nodes_sweep(struct sfs_session *se, unsigned steps, unsigned enough)
 {
 	uint32_t high = atomic_load(&se->node_high);
 
-	while (steps--) {
+	while (steps-- && enough) {
 		uint32_t idx = atomic_fetch_add_explicit(&se->node_hand, 1, memory_order_relaxed) % high;
 
 		if (idx > SFS_ROOT_ID && !sfs_node_released(se, idx))
-			node_reclaim(se, &se->nodes[idx]);
+			enough -= node_reclaim(se, &se->nodes[idx]);
 	}
+}
+
+/* Whether the next insertion has to take the record of a node of count zero. */
+static bool nodes_full(const struct sfs_session *se)
+{
+	return atomic_load_explicit(&se->node_high, memory_order_relaxed) >= se->limits.inodes &&
+	       (uint32_t)atomic_load_explicit(&se->node_free.head, memory_order_relaxed) == 0 &&
+	       atomic_load_explicit(&se->trim.released_count, memory_order_relaxed) == 0;
 }
 
 static uint32_t node_alloc(struct sfs_session *se)
 {
-	uint32_t idx, high;
+	uint32_t idx;
 
 	if (atomic_load_explicit(&se->node_zero, memory_order_relaxed) > ZERO_KEEP)
-		sfs_nodes_sweep(se, RECLAIM_STEPS);
+		sfs_nodes_sweep(se, RECLAIM_STEPS, RECLAIM_STEPS);
 	for (unsigned tries = 0;; tries++) {
 		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
 				     offsetof(struct sfs_node, hash_next));
@@ -246,8 +256,9 @@ static uint32_t node_alloc(struct sfs_session *se)
 			idx = sfs_high_take(&se->node_high, se->limits.inodes);
 		if (idx != NO_IDX || tries == 1 || !atomic_load(&se->node_zero))
 			return idx;
-		high = atomic_load(&se->node_high);
-		sfs_nodes_sweep(se, high);
+		/* Nodes forgotten from now on are freed at once (node_idle()); of those from before enough turn up,
+		 * unless they are few. */
+		sfs_nodes_sweep(se, SFS_MIN(atomic_load(&se->node_high), RECLAIM_STEPS_MAX), 1);
 	}
 }
 
@@ -269,14 +280,15 @@ static void node_count_add(struct sfs_session *se, struct sfs_node *node, uint64
 /*
  * The guest has forgotten the node: it holds nothing of the host's any more, so that what was deleted is gone with its
  * blocks. With a handle the record stays for the next lookup. Without one only its descriptor told it from a later object
- * of the same number: then it goes, too. True: reclaim it after the unpin.
+ * of the same number: then it goes, too, and where the table is full. True: reclaim it after the unpin.
  */
 static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 {
 	uint32_t fd_idx = atomic_load(&node->fd_idx);
 
 	atomic_fetch_add(&se->node_zero, 1);
-	if (atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_STALE)
+	/* Found by nobody, or its record is wanted. */
+	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_STALE) || nodes_full(se))
 		return true;
 	if (!fd_idx || !node->key.handle_bytes)
 		return fd_idx != 0;
@@ -308,8 +320,9 @@ void sfs_node_forget(struct sfs_session *se, uint64_t nodeid, uint64_t count)
 			reclaim = node_idle(se, node);
 	}
 	sfs_node_unpin(se, node);
-	if (reclaim)
-		node_reclaim(se, node);
+	/* While a request has it pinned: with the last pin. If the record is another's by now, see sfs_node_unpin(). */
+	if (reclaim && !node_reclaim(se, node))
+		sfs_node_gone(node);
 	if (n && want == 0)
 		sfs_nodes_trim(se);
 }

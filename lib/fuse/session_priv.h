@@ -144,8 +144,8 @@ void sfs_nodes_destroy(struct sfs_session *se);
 /** Forgets all nodes but the root; those pinned by hung requests go when these end. */
 void sfs_nodes_reset(struct sfs_session *se, bool root_too);
 void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node);
-/** Looks at @steps records for nodes of count zero, and frees them. */
-void sfs_nodes_sweep(struct sfs_session *se, unsigned steps);
+/** Looks at @steps records for nodes of count zero, and frees them, but no more than @enough. */
+void sfs_nodes_sweep(struct sfs_session *se, unsigned steps, unsigned enough);
 void sfs_bucket_lock(struct sfs_session *se, uint32_t b);
 void sfs_bucket_unlock(struct sfs_session *se, uint32_t b);
 

@@ -107,7 +107,7 @@ static void trim(struct sfs_session *se)
 
 	if (!counts)
 		return;
-	sfs_nodes_sweep(se, high);
+	sfs_nodes_sweep(se, high, high);
 	atomic_store(&se->trim.holding, true);
 	first = free_stack_take(&se->node_free);
 	count_chunks(se, first, counts);

@@ -476,6 +476,36 @@ static void test_node_table_full(void **state)
 	assert_int_equal(figures().inodes, 3);
 }
 
+/* What the guest forgets makes room at once, however far a search for it would have to go. */
+static void test_large_table_full(void **state)
+{
+	const uint32_t inodes = 40000;
+	struct sfs_req *req = req_new();
+	uint64_t id, first, pinned;
+
+	rig_stop();
+	begin(inodes, 8, 16, 4);
+	req->session = se;
+	first = lookup(1, true, -1);
+	pinned = lookup(2, true, -1);
+	for (uint32_t i = 3; i < inodes - 1; i++)
+		assert_int_not_equal(lookup(i, true, -1), 0);
+	assert_int_equal(lookup(inodes, true, -1), 0);
+	assert_non_null(sfs_node_pin(req, pinned));
+	for (uint64_t ino = inodes; ino < inodes + 50; ino++) {
+		sfs_node_forget(se, first, 1);
+		id = lookup(ino, true, -1);
+		assert_int_equal((uint32_t)id, (uint32_t)first);
+		assert_int_equal(lookup(1, true, -1), 0);
+		first = id;
+	}
+	sfs_node_forget(se, pinned, 1);
+	assert_int_equal(lookup(1, true, -1), 0);
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	assert_int_not_equal(lookup(1, true, -1), 0);
+	free(req);
+}
+
 static void test_pinned_node_is_not_evicted(void **state)
 {
 	uint64_t a = lookup(10, true, -1), b = lookup(11, true, -1);
@@ -646,6 +676,7 @@ int main(void)
 	    T(test_forgotten_node_is_found_again),
 	    T(test_same_number_other_object),
 	    T_TINY(test_node_table_full),
+	    T(test_large_table_full),
 	    T_TINY(test_pinned_node_is_not_evicted),
 	    T(test_cached_descriptors_are_bounded),
 	    T(test_descriptor_in_use_is_not_evicted),
