@@ -3,6 +3,7 @@
  * What the host changes between two requests stands in the answer to the second, in every cache mode: the caches are the
  * guest's, none is ours.
  */
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "pt_rig.h"
@@ -155,6 +156,32 @@ static void test_changes_are_seen(void **state)
 	}
 }
 
+/* LOOKUP, GETATTR and READDIRPLUS ask in different ways. */
+static void test_attributes_agree(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_entry_out by_name, by_list;
+	struct fuse_attr attr;
+
+	if (!rig_is_root())
+		skip();
+	assert_int_equal(mknodat(r->dir, "dev", S_IFCHR | 0600, makedev(300, 70000)), 0);
+	assert_int_equal(symlinkat("to", r->dir, "link"), 0);
+	assert_int_equal(mkdirat(r->dir, "dir", 01777), 0);
+	rig_file(r, "f", "0123456789");
+	rig_start(r, "");
+	for (const char *const *name = (const char *const[]){"dev", "link", "dir", "f", NULL}; *name;
+	     name++) {
+		assert_true(list_for(r, *name, &by_list));
+		assert_int_equal(fc_lookup(&r->c, ROOT, *name, &by_name), 0);
+		assert_int_equal(by_name.nodeid, by_list.nodeid);
+		assert_int_equal(fc_getattr(&r->c, by_name.nodeid, &attr), 0);
+		assert_memory_equal(&attr, &by_name.attr, sizeof(attr));
+		assert_memory_equal(&attr, &by_list.attr, sizeof(attr));
+	}
+	rig_stop(r);
+}
+
 /* Another object under the name is another node: its number may be the same, and its birth the same tick of the clock. */
 static void replaced(struct rig *r, bool old, const char *more)
 {
@@ -261,10 +288,8 @@ static void test_mixed_up_heals(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_changes_are_seen),
-	    T(test_replaced_is_another),
-	    T(test_forgotten_and_found),
-	    T(test_mixed_up_heals),
+	    T(test_changes_are_seen),    T(test_attributes_agree), T(test_replaced_is_another),
+	    T(test_forgotten_and_found), T(test_mixed_up_heals),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_fresh", tests, NULL, NULL);
