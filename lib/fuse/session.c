@@ -252,31 +252,60 @@ int sfs_session_op_interrupt(struct sfs_req *req)
 
 /*
  * Whether a long call was the filesystem's doing. A thread that was preempted, by whoever shares its CPU, was slow for no
- * fault of the share: it has involuntary context switches and no voluntary ones but its sleeps.
+ * fault of the share: it has involuntary context switches and no voluntary ones but its sleeps. Fast calls, too, wait now and
+ * then for a moment, so only the switches since the last few calls count.
  */
-static bool call_blocked(void)
+struct switches {
+	uint64_t voluntary, involuntary;
+};
+
+static __thread struct switches noted;
+__thread unsigned sfs_session_calls;
+
+static bool switches_read(struct switches *sw)
 {
-	static __thread uint64_t voluntary, involuntary;
 	struct rusage ru;
-	uint64_t v, i;
-	bool blocked;
 
 	if (getrusage(RUSAGE_THREAD, &ru) < 0)
+		return false;
+	sw->voluntary = (uint64_t)ru.ru_nvcsw - sfs_reactor_thread_sleeps();
+	sw->involuntary = (uint64_t)ru.ru_nivcsw;
+	return true;
+}
+
+void sfs_session_switches_note(void)
+{
+	switches_read(&noted);
+}
+
+/*
+ * A long call without any switch worked for that long, or the host of this virtual machine took its CPU away. Two of them in a
+ * short time are the filesystem's.
+ */
+static bool call_worked_again(struct sfs_session *se, uint64_t now)
+{
+	uint64_t last = atomic_exchange_explicit(&se->worked_ns, now, memory_order_relaxed);
+
+	return now < last + SLOW_SPELL_MIN;
+}
+
+static bool call_blocked(struct sfs_session *se, uint64_t now)
+{
+	struct switches before = noted;
+
+	if (!switches_read(&noted))
 		return true;
-	v = (uint64_t)ru.ru_nvcsw - sfs_reactor_thread_sleeps();
-	i = (uint64_t)ru.ru_nivcsw;
 	/* A sleep that ended at once is no switch, so the difference may fall. */
-	blocked = (int64_t)(v - voluntary) > 0 || i == involuntary;
-	voluntary = v;
-	involuntary = i;
-	return blocked;
+	if ((int64_t)(noted.voluntary - before.voluntary) > 0)
+		return true;
+	return noted.involuntary == before.involuntary && call_worked_again(se, now);
 }
 
 void sfs_session_call_slow(struct sfs_session *se)
 {
 	uint64_t now = sfs_now_ns(), spell, last_end;
 
-	if (!call_blocked())
+	if (!call_blocked(se, now))
 		return;
 	/* A spell soon after another is twice as long. */
 	spell = atomic_load_explicit(&se->slow_for_ns, memory_order_relaxed);

@@ -58,6 +58,7 @@ struct sfs_session {
 	enum sfs_block_policy policy;
 	_Atomic uint64_t slow_until_ns; /* AUTO: workers until then */
 	_Atomic uint64_t slow_for_ns;   /* how long the last spell was */
+	_Atomic uint64_t worked_ns;     /* when a call last took long without waiting */
 	uint64_t slow_ticks;            /* what a call may take */
 
 	/* Waiters and barriers. */
@@ -175,11 +176,18 @@ int sfs_session_op_batch_forget(struct sfs_req *req);
 int sfs_session_op_interrupt(struct sfs_req *req);
 /** A blocking call ran on the reactor for @ticks: a slow one sends the share's calls to workers for a while. */
 void sfs_session_call_slow(struct sfs_session *se);
+/** Notes how often this thread has been switched away until now. */
+void sfs_session_switches_note(void);
+extern __thread unsigned sfs_session_calls;
+/* The judgement of a slow call looks at no more than the calls since that note. */
+#define CALLS_NOTED 64
 
 static inline void sfs_session_call_cost(struct sfs_session *se, uint64_t ticks)
 {
 	if (SFS_UNLIKELY(ticks > se->slow_ticks))
 		sfs_session_call_slow(se);
+	else if (SFS_UNLIKELY(++sfs_session_calls % CALLS_NOTED == 0))
+		sfs_session_switches_note();
 }
 
 /** Whether workers run the share's calls now (policy AUTO). @now_ns: of this turn. */

@@ -6,9 +6,11 @@
 #include <stdarg.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/statfs.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
+#include <time.h>
 
 #include "pt_rig.h"
 
@@ -50,7 +52,6 @@ WRAP(int, mknodat, (int fd, const char *name, mode_t mode, dev_t dev), (fd, name
 WRAP(int, symlinkat, (const char *to, int fd, const char *name), (to, fd, name))
 WRAP(ssize_t, readlinkat, (int fd, const char *name, char *buf, size_t bytes), (fd, name, buf, bytes))
 WRAP(int, linkat, (int f, const char *a, int t, const char *b, int flags), (f, a, t, b, flags))
-WRAP(int, unlinkat, (int fd, const char *name, int flags), (fd, name, flags))
 WRAP(int, renameat2, (int f, const char *a, int t, const char *b, unsigned flags), (f, a, t, b, flags))
 WRAP(int, fchownat, (int fd, const char *name, uid_t u, gid_t g, int flags), (fd, name, u, g, flags))
 WRAP(int, fchmodat, (int fd, const char *name, mode_t mode, int flags), (fd, name, mode, flags))
@@ -148,6 +149,47 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count, off_t off)
 		return __real_pwritev64(fd, &one, 1, off);
 	}
 	return fails("pwritev64") ? -1 : __real_pwritev64(fd, iov, count, off);
+}
+
+/* --- calls that take long --- */
+
+#define LONG_NS (400 * SFS_NS_PER_US)
+
+/* How the next unlinkat() spends that time. */
+static enum { NOT_LONG, WAITING, WORKING, PREEMPTED } how_long;
+static struct {
+	long voluntary, involuntary;
+	bool as_told; /* the next look sees these; otherwise whoever looks was preempted since */
+} switches;
+
+int __real_getrusage(int who, struct rusage *ru);
+int __wrap_getrusage(int who, struct rusage *ru);
+int __wrap_getrusage(int who, struct rusage *ru)
+{
+	memset(ru, 0, sizeof(*ru));
+	switches.involuntary += !switches.as_told;
+	switches.as_told = false;
+	ru->ru_nvcsw = switches.voluntary;
+	ru->ru_nivcsw = switches.involuntary;
+	return 0;
+}
+
+int __real_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags);
+int __wrap_unlinkat(int fd, const char *name, int flags)
+{
+	/* On a worker nobody looks. */
+	if (how_long != NOT_LONG && gettid() == getpid()) {
+		uint64_t until = sfs_now_ns() + LONG_NS;
+
+		while (sfs_now_ns() < until)
+			;
+		switches.as_told = true;
+		switches.voluntary += how_long == WAITING;
+		switches.involuntary += how_long == PREEMPTED;
+		how_long = NOT_LONG;
+	}
+	return fails("unlinkat") ? -1 : __real_unlinkat(fd, name, flags);
 }
 
 /* --- operations --- */
@@ -523,6 +565,55 @@ static void test_open_by_handle(void **state)
 	rig_stop(r);
 }
 
+/* Removes a file, which takes as long as @how says; true: a worker did it. */
+static bool unlink_on_worker(struct rig *r, int how)
+{
+	uint64_t before = rig_path(r, FUSE_UNLINK, SFS_PATH_WORKER);
+
+	rig_file(r, "f", "");
+	how_long = how;
+	assert_int_equal(fc_unlink(&r->c, ROOT, "f"), 0);
+	return rig_path(r, FUSE_UNLINK, SFS_PATH_WORKER) > before;
+}
+
+/* Long calls until workers do them: at once, but that a busy machine may let the spell pass. */
+static void until_worker(struct rig *r, int how)
+{
+	unsigned tries = 0;
+
+	while (!unlink_on_worker(r, how))
+		assert_true(++tries < 1000);
+}
+
+/* Workers take over after a call that waited, or after two long ones that did not, but not for want of the CPU. */
+static void test_long_calls(void **state)
+{
+	struct rig *r = *state;
+	struct timespec pause = {.tv_nsec = 60 * SFS_NS_PER_MS}; /* two calls apart are not in a row */
+
+	rig_start(r, "");
+	for (int i = 0; i < 20; i++)
+		assert_false(unlink_on_worker(r, PREEMPTED));
+	until_worker(r, WAITING);
+	rig_stop(r);
+	rig_start(r, "");
+	for (int i = 0; i < 3; i++) {
+		assert_false(unlink_on_worker(r, WORKING));
+		nanosleep(&pause, NULL);
+	}
+	until_worker(r, WORKING);
+	rig_stop(r);
+	/* What fast calls waited, longer ago than the last few, is not the long one's. */
+	rig_start(r, "");
+	assert_false(unlink_on_worker(r, PREEMPTED));
+	switches.voluntary++;
+	for (int i = 0; i < 200; i++)
+		assert_false(unlink_on_worker(r, NOT_LONG));
+	assert_false(unlink_on_worker(r, PREEMPTED));
+	assert_false(unlink_on_worker(r, NOT_LONG));
+	rig_stop(r);
+}
+
 /* FLUSH: nothing is called where nothing is to be done. */
 static void test_flush_plain(void **state)
 {
@@ -564,6 +655,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_never, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_open_by_handle, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_flush_plain, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_long_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_short_write, rig_setup, rig_teardown),
 	};
 
