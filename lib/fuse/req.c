@@ -17,6 +17,12 @@
 /* How many completions one look takes. */
 #define REAP_BATCH 64
 
+/* What requests count of a turn's share: see SFS_LANE_SHARE_NS. */
+#define SHARE_REQUEST_NS   500
+#define SHARE_MUTATION_NS  4000
+#define SHARE_BYTES_PER_NS 8
+#define SHARE_BYTES_MIN    16384 /* not cut any further */
+
 /* Buffers and long segment arrays of a lane: more requests that need them at once wait in the ring. */
 #define LANE_POOL_MAX 64
 /* How often who waits for a lock looks again unasked: a holder outside of this device wakes nobody. */
@@ -86,6 +92,7 @@ void sfs_req_begin(struct sfs_req *req)
 	SFS_STAT_ADD(lane->requests, 1);
 	lane->bytes_in_flight += req->chain.readable_bytes + req->chain.writable_bytes;
 	rc = sfs_req_parse(req);
+	lane->share_ns -= req->op && (req->op->flags & SFS_OP_MUTATES) ? SHARE_MUTATION_NS : SHARE_REQUEST_NS;
 	if (!req->buf_taken && !(req->op && (req->op->flags & SFS_OP_BUF)))
 		req_buf_put(req);
 	if (SFS_LIKELY(rc == 0)) {
@@ -293,7 +300,40 @@ int sfs_req_barrier(struct sfs_req *req, uint16_t step)
 	return SFS_PARKED;
 }
 
+int sfs_req_yield(struct sfs_req *req, uint16_t step)
+{
+	req_park(req, step, SFS_REQ_YIELD);
+	sfs_req_list_push(&req->lane->yielded, req);
+	return SFS_PARKED;
+}
+
+uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
+{
+	struct sfs_lane *lane = req->lane;
+	uint64_t room;
+
+	if (sfs_lane_sated(lane))
+		return 0;
+	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SHARE_BYTES_MIN);
+	want = SFS_MIN(want, room);
+	lane->share_ns -= (int64_t)(want / SHARE_BYTES_PER_NS);
+	return want;
+}
+
 /* --- resuming: steps 1 and 2 of a turn --- */
+
+/* Each goes on for a piece at least, so that this ends. */
+static unsigned lane_run_yielded(struct sfs_lane *lane)
+{
+	struct sfs_req *req;
+	unsigned n = 0;
+
+	while (!sfs_lane_sated(lane) && (req = sfs_req_list_pop(&lane->yielded)) != NULL) {
+		req_resume(req, 0);
+		n++;
+	}
+	return n;
+}
 
 static unsigned lane_reap_io(struct sfs_lane *lane)
 {
@@ -443,8 +483,12 @@ void sfs_lane_abandon(struct sfs_lane *lane)
 
 unsigned sfs_lane_resume(struct sfs_lane *lane)
 {
-	unsigned n = lane_reap_io(lane) + lane_reap_calls(lane);
+	unsigned n;
 
+	lane->share_ns = lane->turn_share_ns;
+	n = lane_reap_io(lane) + lane_reap_calls(lane);
+	if (SFS_UNLIKELY(lane->yielded.first != NULL))
+		n += lane_run_yielded(lane);
 	if (SFS_UNLIKELY(lane->waiter_count))
 		n += lane_run_waiters(lane);
 	if (SFS_UNLIKELY(lane->barrier_count ||
@@ -469,8 +513,8 @@ bool sfs_lane_has_work(struct sfs_lane *lane)
 	const struct sfs_session *se = lane->session;
 	uint64_t epoch = atomic_load(&se->epoch);
 
-	if (lane->ended.first || lane->io_uncommitted || atomic_load(&lane->port.done) ||
-	    sfs_aio_ready(&lane->aio))
+	if (lane->ended.first || lane->yielded.first || lane->io_uncommitted ||
+	    atomic_load(&lane->port.done) || sfs_aio_ready(&lane->aio))
 		return true;
 	for (struct sfs_req *req = lane->waiters.first; req; req = req->next)
 		if (req->wait_epoch != epoch || (req->lock_waiter && lane_refuses_lock_waits(lane)))
@@ -695,6 +739,8 @@ int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *o)
 	sfs_req_list_init(&lane->io_wait);
 	sfs_req_list_init(&lane->waiters);
 	sfs_req_list_init(&lane->barriers);
+	sfs_req_list_init(&lane->yielded);
+	lane->share_ns = lane->turn_share_ns = o->share_ns ? o->share_ns : SFS_LANE_SHARE_NS;
 	lane->slots = mem_alloc(o->slot_count * sizeof(struct sfs_req));
 	lane->stats = calloc(SFS_OP_COUNT, sizeof(*lane->stats));
 	if (!lane->slots || !lane->stats || pool_init(&lane->bufs, pool, LANE_BUF_BYTES) ||

@@ -140,7 +140,8 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 		     .workers = dev->workers,
 		     .engine = o->engine,
 		     .aio = {.depth = o->io_depth, .iowq_cpus = o->iowq_cpus},
-		     .bytes_in_flight_max = o->bytes_in_flight_max / o->request_queue_count}};
+		     .bytes_in_flight_max = o->bytes_in_flight_max / o->request_queue_count,
+		     .share_ns = o->turn_share_ns}};
 	struct sfs_aside *aside = &dev->aside[idx < dev->queue_count ? idx : 0];
 	struct sfs_vring_setup vring = *setup;
 	struct sfs_queue *q;

@@ -124,7 +124,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 
 	if (SFS_UNLIKELY(q->again.next < q->again.count) && !queue_retake(q))
 		return 0;
-	if (n == 0)
+	if (n == 0 || sfs_lane_sated(&q->lane))
 		goto out;
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
@@ -132,7 +132,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 	if (req)
 		queue_prefetch(q, req);
 	while (req) {
-		next = queue_take(q, &left);
+		next = sfs_lane_sated(&q->lane) ? NULL : queue_take(q, &left);
 		if (next)
 			queue_prefetch(q, next);
 		sfs_virtq_prefetch(vq, left);

@@ -23,7 +23,7 @@ struct sim_plan {
 	bool errors;     /* the engine reports errors */
 	unsigned queues; /* request queues */
 	unsigned reactors;
-	unsigned slots, depth;
+	unsigned slots, depth, share_ns;
 	unsigned actors, steps;
 	unsigned call_delay;                      /* turns that a worker's call may take */
 	unsigned cached_permille, short_permille; /* of reads from the page cache, of worker calls */
@@ -32,7 +32,7 @@ struct sim_plan {
 };
 
 /* What a whole run of seeds must have met: for each operation the steps it was parked at, and how. */
-enum sim_park { SIM_PARK_IO, SIM_PARK_CALL, SIM_PARK_WAIT, SIM_PARK_BARRIER, SIM_PARKS };
+enum sim_park { SIM_PARK_IO, SIM_PARK_CALL, SIM_PARK_WAIT, SIM_PARK_BARRIER, SIM_PARK_YIELD, SIM_PARKS };
 
 struct sim_coverage {
 	uint64_t parked[SFS_OP_COUNT][SIM_PARKS]; /* bit: the step it came back to */

@@ -140,6 +140,7 @@ static const struct {
     {FUSE_OPEN, SIM_PARK_CALL, STEP(1)},
     {FUSE_CREATE, SIM_PARK_CALL, STEP(1)},
     {FUSE_READ, SIM_PARK_IO, STEP(2)},
+    {FUSE_READ, SIM_PARK_YIELD, STEP(3)},
     {FUSE_WRITE, SIM_PARK_CALL, STEP(1)},
     {FUSE_FSYNC, SIM_PARK_CALL, STEP(1)},
     {FUSE_FSYNCDIR, SIM_PARK_CALL, STEP(1)},
@@ -169,7 +170,8 @@ static int missing(const char *what)
 
 static int coverage_check(const struct sim_coverage *c)
 {
-	static const char *const parks[] = {"the engine", "a worker", "another request", "a barrier"};
+	static const char *const parks[] = {"the engine", "a worker", "another request", "a barrier",
+					    "its next turn"};
 	char text[128];
 	int bad = 0;
 

@@ -49,6 +49,7 @@ void sim_plan_make(struct sim_plan *p, uint64_t seed)
 	p->reactors = 1 + (unsigned)sim_below(2);
 	p->slots = (unsigned)PICK(1, 2, 5, 64);
 	p->depth = (unsigned)PICK(1, 3, 64);
+	p->share_ns = (unsigned)PICK(0, 1000, 5000);
 	p->actors = 3 + (unsigned)sim_below(4);
 	p->steps = 200;
 	p->call_delay = (unsigned)PICK(0, 3, 30);
@@ -145,6 +146,7 @@ static void device_make(void)
 	    .ring_size_max = 1024,
 	    .slots_max = sim.plan.slots,
 	    .io_depth = sim.plan.depth,
+	    .turn_share_ns = sim.plan.share_ns,
 	    .engine = &engine,
 	    .reactors = sim.reactors,
 	    .reactor_count = sim.plan.reactors,
@@ -228,11 +230,10 @@ void sim_world_begin(void)
 
 static void watch_queue(const struct sfs_queue *q)
 {
-	static const int parks[] = {[SFS_REQ_IO] = SIM_PARK_IO + 1,
-				    [SFS_REQ_CALL] = SIM_PARK_CALL + 1,
-				    [SFS_REQ_WAIT] = SIM_PARK_WAIT + 1,
-				    [SFS_REQ_BARRIER] = SIM_PARK_BARRIER + 1,
-				    [SFS_REQ_ENDED] = 0};
+	static const int parks[] = {
+	    [SFS_REQ_IO] = SIM_PARK_IO + 1,       [SFS_REQ_CALL] = SIM_PARK_CALL + 1,
+	    [SFS_REQ_WAIT] = SIM_PARK_WAIT + 1,   [SFS_REQ_BARRIER] = SIM_PARK_BARRIER + 1,
+	    [SFS_REQ_YIELD] = SIM_PARK_YIELD + 1, [SFS_REQ_ENDED] = 0};
 
 	for (unsigned i = 0; i < q->lane.slot_count; i++) {
 		const struct sfs_req *req = &q->lane.slots[i];

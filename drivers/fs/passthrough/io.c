@@ -2,8 +2,8 @@
 /*
  * READ and WRITE. The segments that the system calls get are the guest's own pages: nothing is copied here.
  *
- * A read first takes what the page cache has (RWF_NOWAIT, which never waits), then the engine fetches the
- * rest. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
+ * A read first takes what the page cache has (RWF_NOWAIT, which never waits), by pieces of a turn's share, so that nobody
+ * waits for a long copy, then the engine fetches the rest. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
  * use the kernel's threads, which all shares of a reactor have in common. Buffered writes have no form that
  * does not wait: they run where the policy says. O_DIRECT is the engine's.
  */
@@ -12,7 +12,7 @@
 
 #include "pt.h"
 
-enum { IO_ENGINE = PT_END + 1 };
+enum { IO_ENGINE = PT_END + 1, IO_MORE };
 
 #define DIRECT_ALIGN 512u /* an O_DIRECT transfer that ended elsewhere has met the end of the file */
 
@@ -93,17 +93,43 @@ static long read_nowait(int fd, const struct iovec *iov, unsigned cnt, uint64_t 
 	return syscall(SYS_preadv2, fd, iov, (unsigned long)cnt, (unsigned long)offset, 0ul, RWF_NOWAIT);
 }
 
+/* The first @bytes of the request's segments: *iov, the number is returned. @part: room for a segment that has to be cut. */
+static unsigned read_piece(const struct sfs_req *req, uint64_t bytes, struct iovec *part,
+			   const struct iovec **iov)
+{
+	unsigned n = 0;
+
+	*iov = req->data;
+	if (bytes == req->data_left)
+		return req->data_cnt;
+	while (n < req->data_cnt && req->data[n].iov_len <= bytes)
+		bytes -= req->data[n++].iov_len;
+	if (n)
+		return n;
+	*part = (struct iovec){req->data[0].iov_base, bytes};
+	*iov = part;
+	return 1;
+}
+
 /* What the page cache holds; a short count is the end of the file, or of what is cached: the second look
  * tells. */
 static int pt_read_cached(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
 	struct pt_mount *m = op->mount;
+	uint64_t max = pt_fs(req)->inline_bytes_max;
+	const struct iovec *iov;
+	struct iovec part;
 
 	for (;;) {
-		int64_t rc =
-		    PT_CALL(read_nowait(op->ent->fd, req->data, req->data_cnt, op->offset + op->done));
+		uint64_t bytes = sfs_req_share(req, max ? SFS_MIN(req->data_left, max) : req->data_left);
+		unsigned cnt;
+		int64_t rc;
 
+		if (bytes == 0)
+			return sfs_req_yield(req, IO_MORE);
+		cnt = read_piece(req, bytes, &part, &iov);
+		rc = PT_CALL(read_nowait(op->ent->fd, iov, cnt, op->offset + op->done));
 		if (rc == -EOPNOTSUPP) {
 			atomic_store_explicit(&m->nowait, PT_NOWAIT_NO, memory_order_relaxed);
 			return pt_read_plain(req);
@@ -139,7 +165,7 @@ static int pt_read_start(struct sfs_req *req)
 	nowait = atomic_load_explicit(&op->mount->nowait, memory_order_relaxed);
 	if (nowait == PT_NOWAIT_NO)
 		return pt_read_plain(req);
-	if (nowait == PT_NOWAIT_YES && req->data_left > pt_fs(req)->inline_bytes_max)
+	if (nowait == PT_NOWAIT_YES && pt_fs(req)->inline_bytes_max == 0)
 		return pt_io_engine(req, SFS_IO_READV);
 	return pt_read_cached(req);
 }
@@ -149,6 +175,8 @@ int pt_read(struct sfs_req *req)
 	switch (req->step) {
 	case PT_START:
 		return pt_read_start(req);
+	case IO_MORE:
+		return pt_read_cached(req);
 	case IO_ENGINE:
 		/* No error of the file's: it only could not be had this way. */
 		if (req->res == -EAGAIN || req->res == -EINTR)

@@ -69,6 +69,9 @@ struct sfs_lane {
 	struct sfs_req_list io_wait;  /* I/O that the engine had no room for */
 	struct sfs_req_list waiters;  /* sfs_req_wait() */
 	struct sfs_req_list barriers; /* sfs_req_barrier() */
+	struct sfs_req_list yielded;  /* sfs_req_yield() */
+	int64_t share_ns; /* what is left of this turn's share, by an estimate of what requests cost */
+	unsigned turn_share_ns;
 	unsigned barrier_count, waiter_count;
 	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
@@ -92,6 +95,12 @@ struct sfs_lane {
 	struct sfs_op_stats *stats; /* SFS_OP_COUNT of them */
 };
 
+/*
+ * What a lane may do in a turn, so that one guest's requests do not keep the next guest's waiting: an estimate, since the same
+ * requests shall always get the same share. A READ of 4 KiB that the page cache holds counts 1 us.
+ */
+#define SFS_LANE_SHARE_NS 32000u
+
 struct sfs_lane_opts {
 	unsigned idx;
 	unsigned slot_count;
@@ -101,6 +110,7 @@ struct sfs_lane_opts {
 	const struct sfs_aio_ops *engine;
 	struct sfs_aio_opts aio;      /* workers and reactor are filled in by the lane */
 	uint64_t bytes_in_flight_max; /* 0: no limit */
+	unsigned share_ns;            /* of a turn: SFS_LANE_SHARE_NS where it is 0 */
 };
 
 /** Builds slots and pools and opens the engine. 0 or -errno (-ENOMEM, or the engine's). Control thread; may block. */
@@ -145,6 +155,12 @@ struct sfs_req *sfs_lane_aside(struct sfs_lane *lane);
  * for the next guest must neither wait for them nor be reset by them. The lane's reactor.
  */
 void sfs_lane_abandon(struct sfs_lane *lane);
+
+/** Whether this turn's share is used up: what waits in the ring waits for the next turn. */
+static inline bool sfs_lane_sated(const struct sfs_lane *lane)
+{
+	return lane->share_ns <= 0;
+}
 
 /** Step 4: what was queued goes to the engine: at most one system call. */
 void sfs_lane_submit(struct sfs_lane *lane);

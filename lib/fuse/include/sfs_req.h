@@ -35,6 +35,7 @@ enum sfs_req_state {
 	SFS_REQ_CALL,    /* a worker's */
 	SFS_REQ_WAIT,    /* in the lane's list of waiters */
 	SFS_REQ_BARRIER, /* waits for the session to drain */
+	SFS_REQ_YIELD,   /* waits for the next turn */
 	SFS_REQ_ENDED,   /* in the lane's list of ended requests */
 };
 
@@ -169,7 +170,7 @@ _Static_assert(offsetof(struct sfs_req, arg) == 6 * SFS_CACHE_LINE, "arguments b
 		(type *)(void *)(req)->drv;                                                                  \
 	})
 
-/* --- the four ways to wait; each is the operation's return value: return sfs_req_io(...); --- */
+/* --- the ways to wait; each is the operation's return value: return sfs_req_io(...); --- */
 
 /**
  * Reads into (SFS_IO_READV) or writes from (SFS_IO_WRITEV) req->data - at most data_left bytes - at @offset of @fd, by
@@ -210,7 +211,19 @@ int sfs_req_wait_lock(struct sfs_req *req, uint16_t step, uint64_t epoch);
  */
 int sfs_req_barrier(struct sfs_req *req, uint16_t step);
 
+/**
+ * Lets the reactor's other queues have their turns: goes on at @step in the next turn of this one. For what sfs_req_share()
+ * cuts into pieces.
+ */
+int sfs_req_yield(struct sfs_req *req, uint16_t step);
+
 /* --- helpers for operations --- */
+
+/**
+ * How many of the @want bytes (at least 1) an operation may copy now, on the reactor: a turn's share is some 30 us, for
+ * 256 KiB or so. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used. Less than 16 KiB is never cut.
+ */
+uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 
 /** How many pins a request holds: for operations that look at many objects, a listing with attributes. */
 struct sfs_pin_mark {

@@ -32,6 +32,7 @@ struct sfs_device_opts {
 	unsigned ring_size_max;       /* power of two, 2 to SFS_RING_SIZE_MAX */
 	unsigned slots_max;           /* limits.requests: requests in flight of one queue */
 	unsigned io_depth;            /* of a queue's engine */
+	unsigned turn_share_ns;       /* what a queue may do in a turn; 0: as usual */
 	const struct sfs_aio_ops *engine;
 	const char *iowq_cpus;
 	struct sfs_reactor *const *reactors; /* queue i runs on reactors[i mod count]; the array is copied */
