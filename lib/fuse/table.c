@@ -356,13 +356,16 @@ int sfs_handle_release(struct sfs_req *req, uint64_t nodeid, uint64_t fh)
 {
 	struct sfs_handle *h = sfs_handle_pin(req, nodeid, fh, NULL);
 
-	if (!h)
-		return -EBADF;
+	return h ? sfs_handle_unlink(req->session, h) : -EBADF;
+}
+
+int sfs_handle_unlink(struct sfs_session *se, struct sfs_handle *h)
+{
 	if (!(atomic_fetch_and_explicit(&h->pins, ~LIVE, memory_order_acq_rel) & LIVE))
 		return -EBADF; /* another RELEASE was faster */
 	atomic_store_explicit(&h->state, SFS_REC_DEAD, memory_order_release);
 	if (sfs_plant("stale_fd") && h->fd_idx)
-		close(req->session->fds[h->fd_idx - 1].fd);
+		close(se->fds[h->fd_idx - 1].fd);
 	return 0;
 }
 

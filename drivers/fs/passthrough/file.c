@@ -251,7 +251,7 @@ int pt_release(struct sfs_req *req)
 		return SFS_DONE;
 	rc = pt_pin_handle(req, req->arg.release.fh, false);
 	if (rc == 0)
-		rc = sfs_handle_release(req, req->in.nodeid, req->arg.release.fh);
+		rc = sfs_handle_unlink(req->session, pt_op(req)->handle);
 	return rc < 0 || !pt_locks_held(req) ? rc : pt_block(req, PT_END, pt_locks_release_fn);
 }
 

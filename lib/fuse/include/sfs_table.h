@@ -169,6 +169,9 @@ struct sfs_handle *sfs_handle_pin(struct sfs_req *req, uint64_t nodeid, uint64_t
 /** Unlinks @fh: later requests get EBADF, those under way keep it; descriptor closed after the last. 0 or -EBADF. */
 int sfs_handle_release(struct sfs_req *req, uint64_t nodeid, uint64_t fh);
 
+/** As sfs_handle_release() for a handle that the caller has pinned. 0, or -EBADF: another RELEASE was faster. */
+int sfs_handle_unlink(struct sfs_session *se, struct sfs_handle *h);
+
 /** One request at a time uses a directory's position. True: locked, until sfs_handle_unlock() (which wakes waiters). */
 bool sfs_handle_trylock(struct sfs_handle *h);
 void sfs_handle_unlock(struct sfs_session *se, struct sfs_handle *h);
