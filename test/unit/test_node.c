@@ -17,6 +17,7 @@
 
 #define KEYS   700
 #define INODES 512
+#define MARK   1    /* a driver's, of nodes that are seen again without a descriptor */
 #define RING   4096 /* ids on their way from the one who looks up to the one who forgets */
 
 struct hammer {
@@ -25,7 +26,7 @@ struct hammer {
 	_Atomic uint64_t ring[RING];
 	_Atomic uint64_t pushed, popped;
 	atomic_bool done;
-	_Atomic uint64_t found, created, refused, pinned;
+	_Atomic uint64_t found, again, created, refused, pinned;
 };
 
 static uint64_t next_random(uint64_t *x)
@@ -67,12 +68,25 @@ static void *look_up(void *arg)
 		int fd = i % 16 == 0 || !key.handle_bytes ? open("/", O_PATH | O_CLOEXEC) : -1;
 		struct sfs_node *node;
 		bool created;
+		uint64_t id;
 
 		while (atomic_load(&h->pushed) - atomic_load(&h->popped) >= RING)
 			sched_yield();
+		if (rnd % 4 == 0 && sfs_node_again(h->se, &key, MARK, 1, &id)) {
+			if (fd >= 0)
+				close(fd);
+			atomic_store(&h->ring[i % RING], id);
+			atomic_fetch_add(&h->again, 1);
+			atomic_store(&h->pushed, i + 1);
+			continue;
+		}
 		node = sfs_node_get(req, &key, S_IFREG, fd, 1, &created);
 		if (node) {
 			must(node->key.ino == key.ino);
+			if (rnd % 32 == 0)
+				sfs_node_stale(node);
+			else if (key.handle_bytes && rnd % 2)
+				atomic_fetch_or(&node->flags, MARK);
 			atomic_store(&h->ring[i % RING], sfs_node_id(h->se, node));
 			atomic_fetch_add(created ? &h->created : &h->found, 1);
 		} else {
@@ -162,9 +176,9 @@ static void test_forgets_against_lookups(void **state)
 	sfs_session_figures(h->se, &fig);
 	assert_int_equal(fig.inodes, INODES - 1);
 	assert_int_equal(fig.fds, 0);
-	assert_true(h->found && h->created && h->pinned);
-	print_message("%lu found, %lu made, %lu refused, %lu pinned\n", h->found, h->created, h->refused,
-		      h->pinned);
+	assert_true(h->found && h->again && h->created && h->pinned);
+	print_message("%lu found, %lu seen again, %lu made, %lu refused, %lu pinned\n", h->found, h->again,
+		      h->created, h->refused, h->pinned);
 	rig_stop();
 	free(req);
 	free(h);

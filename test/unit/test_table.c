@@ -506,6 +506,41 @@ static void test_large_table_full(void **state)
 	free(req);
 }
 
+/* Shared memory of this process, the tables': in bytes. */
+static uint64_t tables_bytes(void)
+{
+	FILE *f = fopen("/proc/self/smaps_rollup", "re");
+	unsigned long long kib = 0;
+	char line[128];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "Pss_Shmem: %llu kB", &kib) == 1)
+			break;
+	fclose(f);
+	return kib * 1024;
+}
+
+/* Nodes cost what their records do, whether there are many or few for the size of the table. */
+static void test_memory_of_nodes(void **state)
+{
+	static const uint32_t counts[] = {2000, 14000, 300000};
+
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(counts); i++) {
+		uint64_t before, grown;
+
+		rig_stop();
+		begin(4u << 20, 8, 16, 4);
+		before = tables_bytes();
+		for (uint32_t n = 0; n < counts[i]; n++)
+			assert_int_not_equal(lookup(1000000 + n + n / 10, true, -1), 0);
+		grown = tables_bytes() - before;
+		print_message("%u nodes: %llu bytes each\n", counts[i],
+			      (unsigned long long)(grown / counts[i]));
+		assert_true(grown <= counts[i] * 160ull);
+	}
+}
+
 static void test_pinned_node_is_not_evicted(void **state)
 {
 	uint64_t a = lookup(10, true, -1), b = lookup(11, true, -1);
@@ -677,6 +712,7 @@ int main(void)
 	    T(test_same_number_other_object),
 	    T_TINY(test_node_table_full),
 	    T(test_large_table_full),
+	    T(test_memory_of_nodes),
 	    T_TINY(test_pinned_node_is_not_evicted),
 	    T(test_cached_descriptors_are_bounded),
 	    T(test_descriptor_in_use_is_not_evicted),
