@@ -132,6 +132,59 @@ SCRIPT
   guests_end "$status"
 }
 
+# stress-ng's stressors of filesystems, with verification: name, operations of each of two workers. Not here: those that do
+# not use the folder that they are given (bind-mount, binderfs, eventfd, fstat, getdent, procfs), fanotify (User-Mode Linux has
+# none) and ioprio (no filesystem's matter).
+guests_stressors='access:20 chattr:2 chdir:20 chmod:20 chown:100 copy-file:4 dentry:256 dir:100 dirdeep:50 dirmany:50
+  dnotify:10 dup:5 fallocate:10 fcntl:200 fiemap:20 file-ioctl:50 filename:20 flock:200 fpunch:2 fsize:10 handle:100 hdd:100
+  inode-flags:20 inotify:5 io:20 iomix:500 lease:200 link:4 locka:200 lockf:200 lockofd:200 mknod:50 msync:50 open:200
+  readahead:50 rename:500 revio:100 seek:200 sendfile:50 splice:50 symlink:4 sync-file:5 touch:200 utime:200 verity:10
+  xattr:2'
+
+guests_stress() {
+  local kind=$1 status=0
+  guests_case "$1: stress-ng with verification"
+  cat >"$work/script" <<'SCRIPT'
+mkdir /mnt/stress || exit
+options="--chdir-dirs 64 --dir-dirs 64 --dentries 64 --hdd-bytes 16M --iomix-bytes 16M --seek-size 8M --copy-file-bytes 128M
+  --fallocate-bytes 2M"
+failed=0
+for stressor in $STRESSORS; do
+  name=${stressor%:*} status=0
+  # shellcheck disable=SC2086 # words
+  stress-ng --temp-path /mnt/stress --verify --timeout 6 $options "--$name" 2 "--$name-ops" "${stressor#*:}" >/tmp/out 2>&1 ||
+    status=$?
+  # 4: the system has no such thing
+  if [ $status != 0 ] && [ $status != 4 ]; then
+    echo "$name: status $status"
+    cat /tmp/out
+    failed=1
+  fi
+done
+rmdir /mnt/stress || failed=1 # they clear up
+exit $failed
+SCRIPT
+  guests_daemon || return 0
+  guest_boot --timeout 600 --memory 768 --env "STRESSORS=${guests_stressors//$'\n'/ }" --program "$(command -v stress-ng)" \
+    "$kind" "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+# run.sh as a person uses it: a configuration with two shares, and a prompt in the guest.
+guests_prompt() {
+  local status=0
+  guests_case 'uml: run.sh --shell --config'
+  echo 'of the host' >"$share/file"
+  daemon_config "$work/config.json" "$share" "$work/first" one "$work/second" two
+  python3 "$root/test/guest/prompt.py" 120 'cat /mnt/file; echo of the guest >/mnt2/written' 'exit' -- \
+    "$root/scripts/run.sh" --no-install --shell --config "$work/config.json" >"$log" 2>&1 </dev/null || status=$?
+  if ! grep -q 'of the host' "$log" || ! grep -qx 'of the guest' "$share/written"; then
+    status=1
+  fi
+  report_status "$guests_name" "$status" "$log"
+  rm -rf "$work"
+}
+
 # A source tree that brings its system headers along, as an archive, so that two compilers see the same.
 guests_tree_pack() {
   local tree=$work/tree header
@@ -393,8 +446,10 @@ suite_uml() {
   guests_killed uml
   guests_locks uml
   guests_two uml
+  guests_prompt
   ((quick == 0)) || return 0
   guests_dbench uml
+  guests_stress uml
   guests_tree uml
 }
 
@@ -413,6 +468,7 @@ suite_qemu() {
   guests_fio qemu
   guests_dbench qemu
   guests_killed qemu
+  guests_locks qemu
   guests_two qemu
   guests_tree qemu
 }
