@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "fuzz_rig.h"
+#include "../lib/none_aio.h"
 #include "sfs_log.h"
 #include "sfs_mem_fs.h"
 
@@ -28,45 +29,6 @@ struct sfs_call *sfs_call_reap(struct sfs_call_port *port)
 {
 	return atomic_exchange(&port->done, NULL);
 }
-
-/* --- an engine that is never asked: the in-memory filesystem does no I/O --- */
-
-static int none_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
-{
-	return 0;
-}
-
-static void none_close(struct sfs_aio *aio)
-{
-}
-
-static int none_queue(struct sfs_aio *aio, struct sfs_io *io)
-{
-	abort();
-}
-
-static unsigned none_commit(struct sfs_aio *aio)
-{
-	return 0;
-}
-
-static unsigned none_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
-{
-	return 0;
-}
-
-static bool none_ready(struct sfs_aio *aio)
-{
-	return false;
-}
-
-static int none_fd(struct sfs_aio *aio)
-{
-	return -1;
-}
-
-static const struct sfs_aio_ops none = {"none",      none_open, none_close, none_queue,
-					none_commit, none_reap, none_ready, none_fd};
 
 /* --- requests --- */
 
@@ -168,7 +130,7 @@ void fz_begin(void)
 				      .lane_count = 1,
 				      .workers = (void *)&lane,
 				      .numa_node = -1};
-	struct sfs_lane_opts lo = {.slot_count = 4, .workers = so.workers, .engine = &none};
+	struct sfs_lane_opts lo = {.slot_count = 4, .workers = so.workers, .engine = &none_aio};
 	struct sfs_fs_info info = {0};
 	struct sfs_conf_doc *doc;
 	struct sfs_conf_err err;

@@ -10,46 +10,7 @@
 #include <cmocka.h>
 
 #include "fuse_guest.h"
-
-/* The engine of drivers that do no I/O. */
-static int none_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
-{
-	return 0;
-}
-
-static void none_close(struct sfs_aio *aio)
-{
-}
-
-static int none_queue(struct sfs_aio *aio, struct sfs_io *io)
-{
-	abort();
-}
-
-static unsigned none_commit(struct sfs_aio *aio)
-{
-	return 0;
-}
-
-static unsigned none_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
-{
-	return 0;
-}
-
-static int none_fd(struct sfs_aio *aio)
-{
-	return -1;
-}
-
-static const struct sfs_aio_ops none_ops = {
-    .name = "none",
-    .open = none_open,
-    .close = none_close,
-    .queue = none_queue,
-    .commit = none_commit,
-    .reap = none_reap,
-    .fd = none_fd,
-};
+#include "none_aio.h"
 
 static void guest_begin(struct fg *g)
 {
@@ -98,7 +59,7 @@ void fg_start_engine(struct fg *g, const struct sfs_fs_ops *ops, const char *opt
 	memset(g, 0, sizeof(*g));
 	g->ops = ops;
 	g->lane_count = lanes;
-	g->engine = engine ? engine : &none_ops;
+	g->engine = engine ? engine : &none_aio;
 	g->init_flags = init_flags;
 	g->uid = g->gid = 1000;
 	assert_int_equal(sfs_conf_doc_parse(options, strlen(options), "options", &doc, &err), 0);

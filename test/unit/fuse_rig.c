@@ -2,45 +2,9 @@
 #include <sys/stat.h>
 
 #include "fuse_rig.h"
+#include "../lib/none_aio.h"
 
 struct rig rig;
-
-static int none_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
-{
-	return 0;
-}
-
-static void none_close(struct sfs_aio *aio)
-{
-}
-
-static int none_queue(struct sfs_aio *aio, struct sfs_io *io)
-{
-	abort();
-}
-
-static unsigned none_commit(struct sfs_aio *aio)
-{
-	return 0;
-}
-
-static unsigned none_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
-{
-	return 0;
-}
-
-static bool none_ready(struct sfs_aio *aio)
-{
-	return false;
-}
-
-static int none_fd(struct sfs_aio *aio)
-{
-	return -1;
-}
-
-static const struct sfs_aio_ops none_ops = {"none",      none_open, none_close, none_queue,
-					    none_commit, none_reap, none_ready, none_fd};
 
 /* --- the filesystem --- */
 
@@ -169,7 +133,7 @@ void rig_start(const struct rig_opts *o)
 	assert_int_equal(sfs_session_begin(rig.se), 0);
 	for (unsigned i = 0; i < rig.lane_count; i++) {
 		struct sfs_lane_opts lo = {
-		    .idx = i, .slot_count = RIG_SLOTS, .session = rig.se, .engine = &none_ops};
+		    .idx = i, .slot_count = RIG_SLOTS, .session = rig.se, .engine = &none_aio};
 
 		assert_int_equal(sfs_lane_init(&rig.lanes[i], &lo), 0);
 		sfs_session_lane_join(rig.se, i);
