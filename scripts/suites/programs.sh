@@ -148,7 +148,7 @@ suite_asan() {
   ((quick == 0)) || return 0
   build_daemon asan asan || return 0
   # The others count processes, mappings and time, which the sanitizer changes.
-  functional_run asan asan "${engines[0]}" 'daemon_(fs|ring|pins|owner)$'
+  functional_run asan asan "${engines[0]}" 'daemon_(fs|ring|pins|owner|bad|bad_ids)$'
 }
 
 # Programs in which threads meet. Address space randomisation of newer kernels is more than the sanitizer bears.

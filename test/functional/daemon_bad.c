@@ -6,6 +6,9 @@
  */
 #include "bad_rig.h"
 
+#include <pthread.h>
+#include <stdatomic.h>
+
 static int64_t bad_requests(struct bad *b)
 {
 	return fn_figure(b->env, "devices.0.bad_requests");
@@ -355,6 +358,196 @@ static void test_lists(struct fn_env *env)
 	bad_end(&b);
 }
 
+/* --- noise: chains of anything, in memory that another thread writes meanwhile --- */
+
+#define NOISE_HEADS   8
+#define NOISE_TABLE   8   /* descriptors for each */
+#define NOISE_REQUEST 512 /* bytes */
+
+struct noise {
+	struct bad *b;
+	uint64_t seed;
+	atomic_bool stop;
+};
+
+static uint64_t noise_next(uint64_t *x)
+{
+	*x ^= *x << 13;
+	*x ^= *x >> 7;
+	*x ^= *x << 17;
+	return *x;
+}
+
+static uint64_t noise_gpa(const struct bad *b, uint64_t r)
+{
+	const struct sfs_fe_region *m = &b->g->mem.region[0];
+	const uint64_t some[] = {b->in_gpa,
+				 b->out_gpa,
+				 b->table_gpa,
+				 b->in_gpa + r % RAW_IN,
+				 m->gpa,
+				 m->gpa + m->bytes,
+				 UINT64_MAX - 7,
+				 0,
+				 m->gpa + m->bytes - r % 64};
+
+	/* Mostly what works: the rest ends each chain at its first descriptor. */
+	return r % 16 < SFS_ARRAY_SIZE(some) ? some[r % 16] : b->in_gpa + (r >> 32) % RAW_IN;
+}
+
+static struct vring_desc noise_desc(const struct bad *b, uint64_t *seed)
+{
+	uint64_t r = noise_next(seed);
+	const uint32_t lens[] = {HEAD_BYTES, HEAD_BYTES, 16, 64, 4096, 80, (uint32_t)(r >> 40) % 300, 0};
+	uint16_t flags = r % 3 ? NEXT : 0;
+
+	if (r % 5 == 0)
+		flags |= WRITE;
+	if (r % 41 == 0)
+		flags |= INDIRECT;
+	if (r % 97 == 0)
+		return (struct vring_desc){noise_gpa(b, r >> 8), (uint32_t)(r >> 32), (uint16_t)(r >> 16),
+					   (uint16_t)r};
+	return (struct vring_desc){noise_gpa(b, r >> 8), lens[(r >> 24) % SFS_ARRAY_SIZE(lens)], flags,
+				   (uint16_t)((r >> 28) % 8)};
+}
+
+/* A header of any operation but those that would fill the disk, make files that cannot be removed, or wait for ever. */
+static void noise_request(const struct bad *b, uint8_t *at, uint64_t *seed)
+{
+	struct fuse_in_header head = {.len = HEAD_BYTES + 40 + (uint32_t)(noise_next(seed) % 200),
+				      .opcode = (uint32_t)(noise_next(seed) % 55),
+				      .unique = noise_next(seed)};
+	uint64_t pick = noise_next(seed);
+	const uint64_t ids[] = {FUSE_ROOT_ID, FUSE_ROOT_ID, b->file, b->fh, b->dirfh, pick % 8, pick};
+
+	if (head.opcode == FUSE_FALLOCATE || head.opcode == FUSE_IOCTL || head.opcode == FUSE_SETLKW)
+		head.opcode = FUSE_GETATTR;
+	/* Not too often: all is forgotten then. */
+	if ((head.opcode == FUSE_INIT || head.opcode == FUSE_DESTROY || head.opcode == FUSE_FORGET) &&
+	    pick % 32)
+		head.opcode = FUSE_LOOKUP;
+	head.nodeid = ids[noise_next(seed) % SFS_ARRAY_SIZE(ids)];
+	memcpy(at, &head, sizeof(head));
+	for (unsigned i = 0; i < (NOISE_REQUEST - HEAD_BYTES) / 8; i++) {
+		uint64_t r = noise_next(seed),
+			 word = r % 3 ? ids[(r >> 8) % SFS_ARRAY_SIZE(ids)] : r >> (r % 64);
+
+		memcpy(at + HEAD_BYTES + 8 * (size_t)i, &word, sizeof(word));
+	}
+	if (pick >> 60 < 6) { /* a name, or two, perhaps with arguments before them */
+		memset(at + HEAD_BYTES + pick % 5 * 8, 'a' + (int)(pick >> 8) % 4, head.len - HEAD_BYTES);
+		at[head.len - 1] = '\0';
+		if (pick >> 60 < 2)
+			at[head.len - 4] = '\0';
+	}
+}
+
+/* Writes descriptors while the daemon walks them. Headers stay: they say what must not be asked. */
+static void *noise_thread(void *arg)
+{
+	struct noise *n = arg;
+	uint64_t seed = n->seed * 3 + 1;
+
+	while (!atomic_load(&n->stop)) {
+		uint64_t r = noise_next(&seed) % ((uint64_t)NOISE_HEADS * NOISE_REQUEST);
+
+		n->b->table[noise_next(&seed) % ((uint64_t)NOISE_HEADS * NOISE_TABLE)] =
+		    noise_desc(n->b, &seed);
+		if (r % NOISE_REQUEST >= HEAD_BYTES)
+			n->b->in[r] = (uint8_t)noise_next(&seed);
+		usleep(20);
+	}
+	return NULL;
+}
+
+/* A request of two or three descriptors in table @i, and one in eight times something else. Returns its head. */
+static uint16_t noise_chain(struct bad *b, unsigned i, uint64_t *seed)
+{
+	struct vring_desc *table = b->table + NOISE_TABLE * (size_t)i;
+	uint64_t r = noise_next(seed), in = b->in_gpa + NOISE_REQUEST * (uint64_t)i;
+	uint32_t first = r % 4 ? NOISE_REQUEST : HEAD_BYTES;
+	unsigned n = 0;
+
+	noise_request(b, b->in + NOISE_REQUEST * (size_t)i, seed);
+	table[n++] = (struct vring_desc){in, first, NEXT, 1};
+	if (first != NOISE_REQUEST)
+		table[n++] = (struct vring_desc){in + first, NOISE_REQUEST - first, NEXT, 2};
+	table[n++] = (struct vring_desc){b->out_gpa + 4096 * (uint64_t)i, 4096, WRITE, 0};
+	sfs_fe_ring_set_desc(b->ring, i, b->table_gpa + NOISE_TABLE * sizeof(*table) * (uint64_t)i,
+			     NOISE_TABLE * sizeof(*table), INDIRECT, 0);
+	if ((r >> 8) % 8 == 0)
+		table[(r >> 16) % n] = noise_desc(b, seed);
+	if ((r >> 24) % 16 == 0)
+		b->ring->desc[i] = noise_desc(b, seed);
+	return (uint16_t)((r >> 32) % 509 ? i : r >> 48);
+}
+
+/* One batch. The daemon gives all of it back, or says that the ring is broken, which is then reset. */
+static void noise_round(struct bad *b, uint64_t *seed)
+{
+	unsigned heads = 1 + (unsigned)(noise_next(seed) % NOISE_HEADS), back = 0;
+	uint32_t id, bytes;
+
+	for (unsigned i = 0; i < heads; i++)
+		sfs_fe_ring_put_head(b->ring, noise_chain(b, i, seed));
+	assert_true(sfs_fe_ring_publish(b->ring) >= 0);
+	for (unsigned spins = 0; back < heads; spins++) {
+		if (sfs_fe_ring_poll_raw(b->ring, &id, &bytes)) {
+			back++;
+		} else if (spins < 1000) {
+			sfs_pause();
+		} else if (fn_figure_is(b->env, "devices.0.state", "broken")) {
+			fn_ok(sfs_fg_stop(b->g));
+			for (unsigned q = 0; q < b->g->queue_count; q++)
+				sfs_fe_ring_reset(&b->g->queue[q].ring, 0);
+			fn_ok(sfs_fg_restart(b->g));
+			return;
+		} else {
+			assert_true(fn_alive(b->env));
+			usleep(1000);
+			assert_true(spins < 1000 + FN_WAIT_MS);
+		}
+	}
+}
+
+static void test_noise(struct fn_env *env)
+{
+	unsigned rounds = fn_full() ? 50000 : 2000;
+	const char *given = getenv("SPINFS_TEST_SEED");
+	struct noise n = {.seed = given ? strtoull(given, NULL, 0) : sfs_now_ns() | 1};
+	uint64_t seed = n.seed;
+	pthread_t thread;
+	struct bad b;
+
+	print_message("SPINFS_TEST_SEED=%llu\n", (unsigned long long)seed);
+	bad_begin(&b, env);
+	n.b = &b;
+	assert_int_equal(pthread_create(&thread, NULL, noise_thread, &n), 0);
+	for (unsigned i = 0; i < rounds && fn_alive(env); i++) {
+		if (i % 16 == 0)
+			fn_init(b.g);
+		noise_round(&b, &seed);
+		if (i % 500 == 0)
+			bad_others_live(&b);
+	}
+	atomic_store(&n.stop, true);
+	pthread_join(thread, NULL);
+	bad_others_live(&b);
+	/* Some of it made sense. */
+	assert_true(bad_requests(&b) > 100);
+	assert_true(fn_figure(env, "devices.0.ops.GETATTR.count") >
+		    fn_figure(env, "devices.0.ops.GETATTR.errors") + 10);
+	assert_int_equal(
+	    fn_shell(NULL, 0,
+		     "cd %s && chmod 755 . && chown 0:0 . && find . -mindepth 1 -delete && mkdir dir",
+		     fn_path(env, "bad")),
+	    0);
+	fn_put(fn_path(env, "bad/file"), "0123456789");
+	fn_put(fn_path(env, "bad/other"), "other");
+	bad_end(&b);
+}
+
 const struct fn_test fn_tests[] = {
     {"malformed chains", test_malformed_chains, {NULL}, FN_NO_DAEMON},
     {"longest chains", test_longest_chains, {NULL}, FN_NO_DAEMON},
@@ -362,5 +555,6 @@ const struct fn_test fn_tests[] = {
     {"lengths", test_lengths, {NULL}, FN_NO_DAEMON},
     {"data", test_data, {NULL}, FN_NO_DAEMON},
     {"lists", test_lists, {NULL}, FN_NO_DAEMON},
+    {"noise", test_noise, {NULL}, FN_NO_DAEMON},
 };
 const unsigned fn_test_count = SFS_ARRAY_SIZE(fn_tests);
