@@ -117,15 +117,18 @@ static unsigned raw_pieces(struct bad *b, unsigned n, uint64_t gpa, uint32_t byt
  * The error of the answer, the bytes that follow its header, or NO_ANSWER. Nothing is written beyond what the used
  * element says.
  */
-int raw_call(struct bad *b, const struct raw *r)
+static uint32_t raw_room(const struct raw *r)
+{
+	return r->no_room ? 0 : r->room ? r->room : 8192;
+}
+
+void raw_start(struct bad *b, const struct raw *r)
 {
 	struct fuse_in_header head = {.len = HEAD_BYTES + r->args_bytes + r->tail_bytes,
 				      .opcode = r->opcode,
 				      .unique = ++b->unique,
 				      .nodeid = r->nodeid};
-	uint32_t readable = r->readable ? r->readable : head.len, used;
-	uint32_t room = r->no_room ? 0 : r->room ? r->room : 8192;
-	struct fuse_out_header out;
+	uint32_t readable = r->readable ? r->readable : head.len, room = raw_room(r);
 	unsigned n;
 
 	assert_true(head.len <= RAW_IN && readable <= RAW_IN && room <= RAW_OUT);
@@ -143,8 +146,16 @@ int raw_call(struct bad *b, const struct raw *r)
 	sfs_fe_ring_set_desc(b->ring, 0, b->table_gpa, n * (uint32_t)sizeof(*b->table), VRING_DESC_F_INDIRECT,
 			     0);
 	raw_show(b, 0);
+}
+
+int raw_call(struct bad *b, const struct raw *r)
+{
+	struct fuse_out_header out;
+	uint32_t used;
+
+	raw_start(b, r);
 	used = raw_wait(b, 0);
-	assert_true(used <= room);
+	assert_true(used <= raw_room(r));
 	for (uint32_t i = used; i < RAW_OUT; i++)
 		assert_int_equal(b->out[i], RAW_POISON);
 	if (used == 0)

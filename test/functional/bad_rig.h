@@ -72,6 +72,8 @@ struct raw {
 void raw_show(struct bad *b, uint16_t head);
 /** Waits for what RAW_QUEUE gives back next, which must be @head: the bytes that were written, they say. */
 uint32_t raw_wait(struct bad *b, uint32_t head);
+/** Sends one request as head 0. */
+void raw_start(struct bad *b, const struct raw *r);
 /**
  * Sends one request and waits for it: the error of the answer, the bytes that follow its header, or NO_ANSWER. Nothing
  * may be written beyond what the used element says.

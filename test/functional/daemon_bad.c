@@ -147,6 +147,20 @@ static void break_twice(struct bad *b)
 	sfs_fe_ring_put_head(b->ring, 0);
 }
 
+/* The head of a request that waits for a lock. */
+static void break_parked(struct bad *b)
+{
+	struct fuse_lk_in in = {.fh = b->fh, .owner = 1, .lk = {.end = INT64_MAX, .type = F_WRLCK}};
+	struct sfs_fg_call lock = {
+	    .opcode = FUSE_SETLK, .nodeid = b->file, .args = &in, .args_bytes = sizeof(in)};
+
+	fn_ok(sfs_fg_call(b->g, &lock, NULL, NULL, NULL));
+	in.owner = 2;
+	raw_start(b, RAW(FUSE_SETLKW, b->file, RAW_ARGS(in)));
+	fn_until(fn_figure(b->env, "devices.0.queues.2.in_flight") == 1);
+	sfs_fe_ring_put_head(b->ring, 0);
+}
+
 static const struct {
 	void (*spoil)(struct bad *b);
 	const char *says;
@@ -154,6 +168,7 @@ static const struct {
     {break_head, "queue 2 stopped: avail ring names a descriptor beyond the table"},
     {break_index, "queue 2 stopped: avail index runs ahead by more than the ring holds"},
     {break_twice, "queue 2 stopped: one head is in flight twice"},
+    {break_parked, "queue 2 stopped: one head is in flight twice"},
 };
 
 static void test_broken_rings(struct fn_env *env)
@@ -167,7 +182,8 @@ static void test_broken_rings(struct fn_env *env)
 		bad_rings[i / 2].spoil(&b);
 		assert_true(sfs_fe_ring_publish(b.ring) >= 0);
 		fn_ok(sfs_fe_ring_kick(b.ring));
-		fn_until(fn_log_has(env, bad_rings[i / 2].says));
+		fn_until(fn_figure_is(env, "devices.0.state", "broken"));
+		assert_true(fn_log_has(env, bad_rings[i / 2].says));
 		fn_work(b.g, "work", 1); /* its other queues go on */
 		bad_others_live(&b);
 		/* What comes after is not looked at any more. */
