@@ -427,6 +427,32 @@ PYTHON
   guests_end "$status"
 }
 
+# What older kernels never ask for: birth times (STATX, 6.6), a caller's groups (6.3), shared mappings without a cache (6.6), files
+# without a name. With killpriv, so that the guest leaves it to us to drop set-user-ID bits. The daemon has counted what came.
+guests_newer() {
+  local status=0
+  # shellcheck disable=SC2034 # for guest.sh
+  local GUEST_KERNEL=
+  guests_case 'qemu: Linux 6.12: birth times, groups, mappings, killpriv'
+  guest_kernel bookworm-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
+  echo 'conformance --only ext_ --only perm_ --only attr_ --only data_mmap --only space_ /mnt' >"$work/script"
+  guests_daemon --cache never --allow-mmap --killpriv-v2 --posix-acl --on-disconnect listen --control-socket "$work/control" ||
+    return 0
+  guest_boot --timeout 300 --program "$guests_program" qemu "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+  "$spinfs_ctl" --socket "$work/control" stats --json >"$work/stats" 2>&1 || status=$?
+  if ! python3 - "$work/stats" >>"$log" 2>&1 <<'PYTHON'; then status=1; fi
+import json, sys
+ops = json.load(open(sys.argv[1]))["devices"][0]["ops"]
+wanted = ["STATX", "TMPFILE", "IOCTL", "LSEEK", "FALLOCATE", "SETLKW"]
+print({name: ops.get(name, {}).get("count", 0) for name in wanted})
+sys.exit(any(not ops.get(name, {}).get("count") for name in wanted))
+PYTHON
+  if grep -E '^ok .*(ext_birth_time|perm_setgid_of_member|ext_tmpfile).*SKIP' "$log"; then
+    status=1
+  fi
+  guests_end "$status"
+}
+
 # What both suites need: the build and its daemon.
 guests_ready() {
   build_variant gcc || return 1
@@ -464,6 +490,7 @@ suite_qemu() {
   guests_conformance_options='--waiters 6' \
     guests_conformance qemu 'qemu: conformance, 4 CPUs, small rings' --smp 4 --queue-size 16
   guests_queues
+  guests_newer
   guests_fsops qemu
   guests_fio qemu
   guests_dbench qemu

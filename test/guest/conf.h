@@ -64,6 +64,8 @@ void conf_join(pid_t pid);
 void conf_run(void (*fn)(void));
 void conf_run_as(uid_t uid, gid_t gid, void (*fn)(void));
 void conf_need_root(void);
+/* Skips the case under an older kernel than this. */
+void conf_need_kernel(unsigned int major, unsigned int minor);
 
 /* One byte from one process to another, over a pipe made by conf_pipe. */
 void conf_pipe(int fds[2]);

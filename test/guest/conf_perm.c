@@ -168,6 +168,42 @@ static void perm_supplementary_group(void)
 	conf_expect_file("f", "group", 5);
 }
 
+static void perm_member_of_group(void)
+{
+	gid_t groups[] = {4241, 4242};
+
+	OK(setgroups(2, groups));
+	OK(setresgid(CONF_USER, CONF_USER, CONF_USER));
+	OK(setresuid(CONF_USER, CONF_USER, CONF_USER));
+	umask(0);
+	OK(close(OK(open("d/member", O_RDWR | O_CREAT | O_EXCL, 02775))));
+	OK(mkdir("d/dir", 02775));
+}
+
+static void perm_stranger_to_group(void)
+{
+	umask(0);
+	OK(close(OK(open("d/stranger", O_RDWR | O_CREAT | O_EXCL, 02775))));
+}
+
+/* Whether a new file may have the set-group-ID bit of a directory's group depends on its maker being in that group. */
+static void perm_setgid_of_member(void)
+{
+	conf_need_root();
+	conf_need_kernel(6, 3); /* virtio-fs guests before tell nobody their groups */
+	OK(mkdir("d", 0777));
+	OK(chown("d", 0, 4242));
+	OK(chmod("d", 02777));
+	conf_run(perm_member_of_group);
+	conf_run_as(CONF_USER, CONF_USER, perm_stranger_to_group);
+	EQ(conf_lstat("d/member").st_mode, S_IFREG | 02775);
+	EQ(conf_lstat("d/member").st_gid, 4242);
+	EQ(conf_lstat("d/dir").st_mode, S_IFDIR | 02775);
+	EQ(conf_lstat("d/dir").st_gid, 4242);
+	EQ(conf_lstat("d/stranger").st_gid, 4242);
+	EQ(conf_lstat("d/stranger").st_mode, S_IFREG | 0775);
+}
+
 static void perm_owner_changes(void)
 {
 	OK(chmod("f", 0640));
@@ -245,6 +281,7 @@ const struct conf_case conf_perm_cases[] = {
     {"perm_directory", perm_directory},
     {"perm_sticky_directory", perm_sticky_directory},
     {"perm_supplementary_group", perm_supplementary_group},
+    {"perm_setgid_of_member", perm_setgid_of_member},
     {"perm_owner", perm_owner},
     {"perm_root_overrides", perm_root_overrides},
     {"perm_create_read_only", perm_create_read_only},

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define CONF_EXIT_FAIL 1
@@ -106,6 +107,17 @@ void conf_need_root(void)
 {
 	if (geteuid() != 0)
 		conf_skip("needs root");
+}
+
+void conf_need_kernel(unsigned int major, unsigned int minor)
+{
+	unsigned int is_major = 0, is_minor = 0;
+	struct utsname name;
+
+	OK(uname(&name));
+	EQ(sscanf(name.release, "%u.%u", &is_major, &is_minor), 2);
+	if (is_major < major || (is_major == major && is_minor < minor))
+		conf_skip("needs a newer kernel");
 }
 
 void conf_pipe(int fds[2])
