@@ -58,6 +58,21 @@ static void session_free(struct sfs_session *se)
 	free(se);
 }
 
+static void init_limits_set(struct sfs_init_limits *to, const struct sfs_init_limits *from)
+{
+	*to = *from;
+	if (!to->max_write_bytes)
+		to->max_write_bytes = SFS_FUSE_MAX_WRITE;
+	if (!to->max_readahead_bytes)
+		to->max_readahead_bytes = UINT32_MAX;
+	if (!to->max_background)
+		to->max_background = UINT16_MAX;
+	if (!to->congestion_threshold)
+		to->congestion_threshold = (to->max_background * 3 + 3) / 4;
+	if (!to->time_gran_ns)
+		to->time_gran_ns = 1;
+}
+
 int sfs_session_create(const struct sfs_session_opts *o, struct sfs_session **out)
 {
 	struct sfs_session *se = NULL;
@@ -74,7 +89,7 @@ int sfs_session_create(const struct sfs_session_opts *o, struct sfs_session **ou
 	se->policy = o->block_policy;
 	se->slow_ticks = SLOW_CALL_US * sfs_ticks_per_us();
 	se->driver_flags = o->init_flags;
-	se->max_readahead = o->max_readahead;
+	init_limits_set(&se->init, &o->init);
 	se->lane_count = o->lane_count;
 	se->reactor_count = o->reactor_count;
 	for (unsigned i = 0; i < o->reactor_count; i++)
@@ -180,15 +195,17 @@ static int init_negotiate(struct sfs_req *req)
 	se->minor = SFS_MIN(in->minor, (uint32_t)SFS_FUSE_MINOR);
 	se->init_flags = flags;
 	se->inited = true;
-	out->max_readahead =
-	    se->max_readahead ? SFS_MIN(se->max_readahead, in->max_readahead) : in->max_readahead;
+	out->max_readahead = SFS_MIN(se->init.max_readahead_bytes, in->max_readahead);
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
-	out->max_background = UINT16_MAX;
-	out->congestion_threshold = UINT16_MAX / 4 * 3;
-	out->max_write = flags & FUSE_MAX_PAGES ? SFS_FUSE_MAX_WRITE : 32 * SFS_FUSE_PAGE;
-	out->max_pages = flags & FUSE_MAX_PAGES ? SFS_FUSE_MAX_PAGES : 0;
-	out->time_gran = 1;
+	out->max_background = (uint16_t)se->init.max_background;
+	out->congestion_threshold = (uint16_t)se->init.congestion_threshold;
+	out->max_write = se->init.max_write_bytes;
+	if (flags & FUSE_MAX_PAGES)
+		out->max_pages = (uint16_t)((out->max_write + SFS_FUSE_PAGE - 1) / SFS_FUSE_PAGE);
+	else
+		out->max_write = SFS_MIN(out->max_write, 32u * SFS_FUSE_PAGE);
+	out->time_gran = se->init.time_gran_ns;
 	SFS_DEBUG("INIT: guest 7.%u flags 0x%llx, agreed 0x%llx", in->minor, (unsigned long long)offered,
 		  (unsigned long long)flags);
 	return SFS_DONE;

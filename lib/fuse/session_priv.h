@@ -52,7 +52,7 @@ struct sfs_session {
 	uint32_t minor;
 	uint64_t init_flags;
 	uint64_t driver_flags;
-	uint32_t max_readahead;
+	struct sfs_init_limits init;
 
 	/* Where blocking calls run. */
 	enum sfs_block_policy policy;

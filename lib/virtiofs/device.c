@@ -16,7 +16,7 @@ int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
 				      .limits = o->limits,
 				      .block_policy = o->fs_info.block_policy,
 				      .init_flags = o->fs_info.init_flags,
-				      .max_readahead = o->fs_info.max_readahead,
+				      .init = o->fs_info.init,
 				      .lane_count = o->request_queue_count + 1,
 				      .reactors = o->reactors,
 				      .reactor_count = o->reactor_count,

@@ -120,7 +120,7 @@ void rig_start(const struct rig_opts *o)
 				      .limits = o->limits,
 				      .block_policy = SFS_BLOCK_ALWAYS,
 				      .init_flags = o->driver_flags,
-				      .max_readahead = o->max_readahead,
+				      .init = o->init,
 				      .lane_count = o->lanes ? o->lanes : 1,
 				      .numa_node = -1};
 

@@ -70,7 +70,7 @@ struct rig_opts {
 	unsigned lanes;                   /* 0: 1 */
 	struct sfs_session_limits limits; /* inodes 0: ample ones */
 	uint64_t driver_flags;
-	uint32_t max_readahead;
+	struct sfs_init_limits init;
 	bool no_init;
 	uint64_t guest_flags; /* offered at INIT */
 };

@@ -52,6 +52,12 @@ static void test_options(void **state)
 			 -EINVAL);
 	assert_non_null(strstr(text, "posix_acl"));
 	assert_int_equal(try_create(r, ", \"inode_fds_max\": 0", text, sizeof(text)), -EINVAL);
+	assert_int_equal(
+	    try_create(r, ", \"max_write_bytes\": 4096, \"max_readahead_bytes\": null", text, sizeof(text)),
+	    0);
+	assert_int_equal(try_create(r, ", \"max_write_bytes\": 4095", text, sizeof(text)), -EINVAL);
+	assert_int_equal(try_create(r, ", \"max_background\": 65536", text, sizeof(text)), -EINVAL);
+	assert_int_equal(try_create(r, ", \"congestion_threshold\": 0", text, sizeof(text)), -EINVAL);
 	strcat(r->share, "/missing");
 	assert_int_equal(try_create(r, "", text, sizeof(text)), -ENOENT);
 	assert_non_null(strstr(text, "shared_dir"));

@@ -93,15 +93,41 @@ static void test_sizes(void **state)
 {
 	struct fuse_init_out out;
 
-	rig_start(&(struct rig_opts){.no_init = true, .max_readahead = 65536});
+	rig_start(&(struct rig_opts){.no_init = true, .init.max_readahead_bytes = 65536});
 	assert_int_equal(rig_init(7, 38, FUSE_MAX_PAGES, 64, &out), 0);
 	assert_int_equal(out.max_pages, 256);
 	assert_int_equal(out.max_write, 1 << 20);
 	assert_int_equal(out.max_readahead, 65536);
 	assert_int_equal(out.time_gran, 1);
+	assert_int_equal(out.max_background, 65535);
+	assert_int_equal(out.congestion_threshold, 49152);
 	assert_int_equal(rig_init(7, 38, 0, 64, &out), 0);
 	assert_int_equal(out.max_pages, 0);
 	assert_int_equal(out.max_write, 32 * 4096);
+	rig_stop();
+
+	/* What was configured. Reads are bounded by the same number of pages. */
+	rig_start(&(struct rig_opts){.no_init = true,
+				     .init = {.max_write_bytes = 65537,
+					      .max_readahead_bytes = 1 << 20,
+					      .max_background = 10,
+					      .congestion_threshold = 3,
+					      .time_gran_ns = 1000}});
+	assert_int_equal(rig_init(7, 38, FUSE_MAX_PAGES, 64, &out), 0);
+	assert_int_equal(out.max_write, 65537);
+	assert_int_equal(out.max_pages, 17);
+	assert_int_equal(out.max_readahead, 1 << 17); /* the guest wants no more */
+	assert_int_equal(out.max_background, 10);
+	assert_int_equal(out.congestion_threshold, 3);
+	assert_int_equal(out.time_gran, 1000);
+	assert_int_equal(rig_init(7, 38, 0, 64, &out), 0);
+	assert_int_equal(out.max_pages, 0);
+	assert_int_equal(out.max_write, 65537);
+	rig_stop();
+	rig_start(&(struct rig_opts){.no_init = true, .init.max_background = 5});
+	assert_int_equal(rig_init(7, 38, FUSE_MAX_PAGES, 64, &out), 0);
+	assert_int_equal(out.max_background, 5);
+	assert_int_equal(out.congestion_threshold, 4);
 	rig_stop();
 }
 

@@ -25,6 +25,9 @@ struct pt_opts {
 	uint32_t inline_bytes_max, inode_fds_max;
 	int64_t entry_timeout_ms, attr_timeout_ms; /* -1: by cache mode */
 	uint64_t negative_timeout_ms;
+	uint32_t max_write_bytes, max_background, time_gran_ns;
+	int64_t max_readahead_bytes,
+	    congestion_threshold; /* -1: as the guest asks for, 3/4 of max_background */
 };
 
 /* In the order of the enumerations of pt.h and sfs_fs.h. */
@@ -99,6 +102,11 @@ static const struct sfs_conf_field pt_fields[] = {
     OPT_ENUM(inode_file_handles, handle_names),
     OPT_UINT(inode_fds_max, 0, 1, INODE_FDS_LIMIT),
     OPT_BOOL(preserve_noatime),
+    OPT_UINT(max_write_bytes, 0, 4096, SFS_FUSE_MAX_WRITE),
+    OPT_UINT(max_readahead_bytes, SFS_CONF_NULLABLE, 4096, UINT32_MAX),
+    OPT_UINT(max_background, 0, 1, UINT16_MAX),
+    OPT_UINT(congestion_threshold, SFS_CONF_NULLABLE, 1, UINT16_MAX),
+    OPT_UINT(time_gran_ns, 0, 1, SFS_NS_PER_S),
 };
 
 static const struct pt_opts pt_defaults = {
@@ -115,6 +123,11 @@ static const struct pt_opts pt_defaults = {
     .announce_submounts = true,
     .inode_file_handles = PT_HANDLES_PREFER,
     .inode_fds_max = 1024,
+    .max_write_bytes = SFS_FUSE_MAX_WRITE,
+    .max_background = UINT16_MAX,
+    .time_gran_ns = 1,
+    .max_readahead_bytes = -1,
+    .congestion_threshold = -1,
 };
 
 static struct pt_timeout pt_timeout(uint32_t cache, int64_t ms)
@@ -276,6 +289,11 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 	    .block_policy = fs->policy,
 	    .node_fds_max = o.inode_fds_max,
 	    .init_flags = pt_init_flags(&o) | (fs->security_label ? FUSE_SECURITY_CTX : 0),
+	    .init = {.max_write_bytes = o.max_write_bytes,
+		     .max_readahead_bytes = (uint32_t)SFS_MAX(o.max_readahead_bytes, (int64_t)0),
+		     .max_background = o.max_background,
+		     .congestion_threshold = (uint32_t)SFS_MAX(o.congestion_threshold, (int64_t)0),
+		     .time_gran_ns = o.time_gran_ns},
 	};
 	*out = fs;
 	return 0;

@@ -18,12 +18,21 @@ typedef int (*sfs_op_fn)(struct sfs_req *req);
  */
 enum sfs_block_policy { SFS_BLOCK_AUTO, SFS_BLOCK_NEVER, SFS_BLOCK_ALWAYS };
 
+/** What INIT answers beside flags; 0 in each: the default. */
+struct sfs_init_limits {
+	uint32_t max_write_bytes;     /* of one request, reads too: 4096 to SFS_FUSE_MAX_WRITE, the default */
+	uint32_t max_readahead_bytes; /* at most; default: what the guest asks for */
+	uint32_t max_background;      /* requests that nobody waits for: to UINT16_MAX, the default */
+	uint32_t congestion_threshold; /* of these, from where on the guest holds back; default: 3/4 */
+	uint32_t time_gran_ns;         /* of times of files; default: 1 */
+};
+
 /** What a driver tells the device about itself at create. */
 struct sfs_fs_info {
 	enum sfs_block_policy block_policy;
-	uint32_t node_fds_max;  /* cached O_PATH descriptors; 0: the driver keeps none */
-	uint64_t init_flags;    /* FUSE_* INIT flags that it wants where the guest offers them */
-	uint32_t max_readahead; /* bytes; 0: as the guest says */
+	uint32_t node_fds_max; /* cached O_PATH descriptors; 0: the driver keeps none */
+	uint64_t init_flags;   /* FUSE_* INIT flags that it wants where the guest offers them */
+	struct sfs_init_limits init;
 };
 
 struct sfs_fs_ops {

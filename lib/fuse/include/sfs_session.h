@@ -15,9 +15,9 @@ struct sfs_session_opts {
 	void *fs_ctx;
 	struct sfs_session_limits limits;
 	enum sfs_block_policy block_policy;
-	uint64_t init_flags;    /* what the driver wants (sfs_fs_info) */
-	uint32_t max_readahead; /* 0: the guest's */
-	unsigned lane_count;    /* queues of the device, hiprio included */
+	uint64_t init_flags; /* what the driver wants (sfs_fs_info) */
+	struct sfs_init_limits init;
+	unsigned lane_count; /* queues of the device, hiprio included */
 	struct sfs_reactor *const
 	    *reactors; /* all that may hold waiters: woken by sfs_session_wake(); copied */
 	unsigned reactor_count;
