@@ -63,6 +63,8 @@ static const struct row long_rows[] = {
     {"tag", SET_STRING, DEVICE "tag", "TAG", 0, "name of the filesystem for the guest, 1 to 36 bytes (none)"},
     {"cache", SET_STRING, OPTIONS "cache", "MODE", 0, "never, metadata, auto, always (auto)"},
     {"xattr", SET_TRUE, OPTIONS "xattr", NULL, 0, "extended attributes (off)"},
+    {"xattrmap", SET_STRING, OPTIONS "xattrmap", "RULES", 0,
+     "their names by rules such as :map:trusted.:user.virtiofs.: (none); implies --xattr"},
     {"posix-acl", SET_ACL, OPTIONS "posix_acl", "[=MODE]", 0,
      "never, auto, always (never; without a mode: always); implies --xattr"},
     {"security-label", SET_ACL, OPTIONS "security_label", "[=MODE]", 0,
@@ -102,7 +104,6 @@ static const struct row long_rows[] = {
     {"version", ACTION, NULL, NULL, SPINFSD_VERSION, "print the version and exit"},
     {"help", ACTION, NULL, NULL, SPINFSD_HELP, "print this and exit"},
     {"no-keeper", UNBUILT, NULL, NULL, 0, NULL},
-    {"xattrmap", UNBUILT, NULL, NULL, 0, NULL},
     {"modcaps", UNBUILT, NULL, NULL, 0, NULL},
     {"uid-map", UNBUILT, NULL, NULL, 0, NULL},
     {"gid-map", UNBUILT, NULL, NULL, 0, NULL},
@@ -147,7 +148,7 @@ static const struct row list_rows[] = {
     {"no_posix_lock", SET_FALSE, OPTIONS "posix_locks", NULL, 0, NULL},
     {"flock", SET_TRUE, OPTIONS "flock", NULL, 0, NULL},
     {"no_flock", SET_FALSE, OPTIONS "flock", NULL, 0, NULL},
-    {"xattrmap", UNBUILT, NULL, NULL, 0, NULL},
+    {"xattrmap", SET_STRING, OPTIONS "xattrmap", NULL, 0, NULL},
     {"modcaps", UNBUILT, NULL, NULL, 0, NULL},
     {"security_label", SET_CONST, OPTIONS "security_label", "always", 0, NULL},
     {"no_security_label", SET_CONST, OPTIONS "security_label", "never", 0, NULL},
@@ -443,6 +444,8 @@ static int imply_xattr(struct parse *p)
 		return set(p, OPTIONS "xattr", "--posix-acl", json_true());
 	if (is_asked(options, "security_label"))
 		return set(p, OPTIONS "xattr", "--security-label", json_true());
+	if (json_object_get(options, "xattrmap"))
+		return set(p, OPTIONS "xattr", "--xattrmap", json_true());
 	return 0;
 }
 

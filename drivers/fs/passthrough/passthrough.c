@@ -8,6 +8,7 @@
 #include "pt.h"
 #include "sfs_log.h"
 #include "sfs_passthrough.h"
+#include "xattrmap.h"
 
 #define DAY_MS           (86400ull * 1000)
 #define INLINE_BYTES_MAX SFS_FUSE_MAX_WRITE
@@ -16,7 +17,7 @@
 /* --- options --- */
 
 struct pt_opts {
-	const char *shared_dir;
+	const char *shared_dir, *xattrmap;
 	bool readonly, writeback, allow_direct_io, allow_mmap, xattr, killpriv_v2, announce_submounts,
 	    preserve_noatime, posix_locks, flock;
 	uint32_t inline_blocking, cache, posix_acl, security_label,
@@ -93,6 +94,10 @@ static const struct sfs_conf_field pt_fields[] = {
     OPT_BOOL(allow_direct_io),
     OPT_BOOL(allow_mmap),
     OPT_BOOL(xattr),
+    {.key = "xattrmap",
+     .type = SFS_CONF_STRING,
+     .flags = SFS_CONF_NULLABLE,
+     SFS_CONF_AT(struct pt_opts, xattrmap)},
     OPT_ENUM(posix_acl, when_names),
     OPT_ENUM(security_label, when_names),
     OPT_BOOL(killpriv_v2),
@@ -179,6 +184,7 @@ static void pt_destroy(void *arg)
 	struct pt_fs *fs = arg;
 
 	pt_mounts_fini(fs);
+	pt_xattrmap_free(fs->xattrmap);
 	if (fs->root_fd >= 0)
 		close(fs->root_fd);
 	if (fs->proc_fd >= 0)
@@ -248,6 +254,39 @@ static struct pt_fs *pt_alloc(const struct pt_opts *o)
 	return fs;
 }
 
+/*
+ * The rules, and what goes together with them. Where a name that the kernel knows has another name on the host, the host's kernel
+ * does nothing about it: neither ACLs nor, on a write, capabilities.
+ */
+static int pt_open_map(struct pt_fs *fs, struct pt_opts *o, struct sfs_conf_node *node,
+		       struct sfs_conf_err *err)
+{
+	const char *why = "out of memory";
+	unsigned at = 0;
+	bool acls;
+
+	if (!o->xattrmap)
+		return 0;
+	if (!o->xattr)
+		return sfs_conf_error(node, "xattrmap", err, "needs \"xattr\": true");
+	if (pt_xattrmap_parse(o->xattrmap, &fs->xattrmap, &why, &at) < 0)
+		return sfs_conf_error(node, "xattrmap", err, "%s, at byte %u", why, at);
+	acls =
+	    pt_xattrmap_keeps(fs->xattrmap, PT_ACL_ACCESS) && pt_xattrmap_keeps(fs->xattrmap, PT_ACL_DEFAULT);
+	if (!acls && o->posix_acl == PT_WHEN_ALWAYS)
+		return sfs_conf_error(node, "xattrmap", err,
+				      "\"posix_acl\": \"always\" needs rules that keep system.posix_acl_*");
+	if (!acls)
+		o->posix_acl = PT_WHEN_NEVER;
+	if (o->killpriv_v2 && !pt_xattrmap_keeps(fs->xattrmap, PT_CAPABILITY))
+		return sfs_conf_error(node, "xattrmap", err,
+				      "\"killpriv_v2\" needs rules that keep security.capability");
+	if (o->security_label != PT_WHEN_NEVER && !pt_xattrmap_keeps(fs->xattrmap, PT_SELINUX))
+		return sfs_conf_error(node, "xattrmap", err,
+				      "\"security_label\" needs rules that keep security.selinux");
+	return 0;
+}
+
 static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_info *info,
 			struct sfs_conf_err *err)
 {
@@ -270,6 +309,8 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 		sfs_conf_error(&options, NULL, err, "%s: %s", fs->proc_fd < 0 ? "/proc/self/fd" : "setgroups",
 			       strerror(-rc));
 	else
+		rc = pt_open_map(fs, &o, &options, err);
+	if (rc == 0)
 		rc = pt_open_root(fs, &o, &options, err);
 	if (rc < 0) {
 		pt_destroy(fs);

@@ -59,8 +59,9 @@ struct pt_timeout {
 struct pt_fs {
 	/* Options. */
 	bool readonly, allow_direct_io, xattr, preserve_noatime, security_label;
-	uint8_t cache;         /* enum pt_cache */
-	uint8_t inode_handles; /* enum pt_handles */
+	uint8_t cache;                /* enum pt_cache */
+	uint8_t inode_handles;        /* enum pt_handles */
+	struct pt_xattrmap *xattrmap; /* NULL: names are the same on both sides */
 	uint32_t inline_bytes_max;
 	struct pt_timeout entry_timeout, attr_timeout, negative_timeout;
 	enum sfs_block_policy policy;

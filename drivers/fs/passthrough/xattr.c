@@ -5,19 +5,31 @@
 #include <sys/xattr.h>
 
 #include "pt.h"
-
-#define ACL_ACCESS  "system.posix_acl_access"
-#define ACL_DEFAULT "system.posix_acl_default"
+#include "xattrmap.h"
 
 static bool is_acl(const char *name)
 {
-	return strcmp(name, ACL_ACCESS) == 0 || strcmp(name, ACL_DEFAULT) == 0;
+	return strcmp(name, PT_ACL_ACCESS) == 0 || strcmp(name, PT_ACL_DEFAULT) == 0;
 }
 
 /* Guests that were not told of ACLs do not apply them: they shall not set or see them. */
 static bool acl_off(const struct sfs_req *req)
 {
 	return !(sfs_session_init_flags(req->session) & FUSE_POSIX_ACL);
+}
+
+/* What the request's name is on the host. 0 or what the guest is to get. */
+static int pt_host_name(const struct sfs_req *req, char host[PT_XATTR_NAME_BYTES])
+{
+	const struct pt_xattrmap *map = pt_fs(req)->xattrmap;
+	int rc;
+
+	if (!map) {
+		strcpy(host, req->name[0]); /* at most 255 bytes, by the request's check */
+		return 0;
+	}
+	rc = pt_xattrmap_to_host(map, req->name[0], host);
+	return rc == 0 && is_acl(host) && acl_off(req) ? -EOPNOTSUPP : rc;
 }
 
 static int pt_xattr_op(struct sfs_req *req, bool writes, int64_t (*fn)(struct sfs_req *))
@@ -40,18 +52,18 @@ static int64_t pt_setxattr_fn(struct sfs_req *req)
 {
 	const struct fuse_setxattr_in *in = &req->arg.setxattr;
 	/* The caller may not keep the bit that the new ACL's group would get. */
-	bool kill =
-	    (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) && strcmp(req->name[0], ACL_ACCESS) == 0;
-	char path[PT_NAME_BYTES];
-	int fd = pt_op_fd(req);
-	int64_t rc;
+	char path[PT_NAME_BYTES], name[PT_XATTR_NAME_BYTES];
+	int64_t rc = pt_host_name(req, name);
+	int fd = rc < 0 ? (int)rc : pt_op_fd(req);
+	bool kill;
 
 	if (fd < 0)
 		return fd;
+	kill = (in->setxattr_flags & FUSE_SETXATTR_ACL_KILL_SGID) && strcmp(name, PT_ACL_ACCESS) == 0;
 	rc = kill ? pt_fsetid_drop() : 0;
 	if (rc < 0)
 		return rc;
-	rc = PT_CALL(setxattr(pt_fd_path(path, fd), req->name[0], req->extra, in->size, (int)in->flags));
+	rc = PT_CALL(setxattr(pt_fd_path(path, fd), name, req->extra, in->size, (int)in->flags));
 	if (kill)
 		pt_fsetid_restore();
 	return rc;
@@ -83,14 +95,14 @@ static int64_t pt_xattr_size(struct sfs_req *req, int64_t bytes)
 
 static int64_t pt_getxattr_fn(struct sfs_req *req)
 {
-	char path[PT_NAME_BYTES], *buf = sfs_req_buf(req);
+	char path[PT_NAME_BYTES], name[PT_XATTR_NAME_BYTES], *buf = sfs_req_buf(req);
 	bool ask = req->arg.getxattr.size == 0;
-	int fd = pt_op_fd(req);
-	int64_t rc;
+	int64_t rc = pt_host_name(req, name);
+	int fd = rc < 0 ? (int)rc : pt_op_fd(req);
 
 	if (fd < 0)
 		return fd;
-	rc = PT_CALL(getxattr(pt_fd_path(path, fd), req->name[0], buf, ask ? 0 : pt_xattr_room(req)));
+	rc = PT_CALL(getxattr(pt_fd_path(path, fd), name, buf, ask ? 0 : pt_xattr_room(req)));
 	if (rc < 0)
 		return rc;
 	if (ask)
@@ -104,19 +116,33 @@ int pt_getxattr(struct sfs_req *req)
 	return pt_xattr_op(req, false, pt_getxattr_fn);
 }
 
-/* Takes the names of ACLs out of a list; returns the new length. */
-static int64_t pt_list_filter(char *list, int64_t bytes)
+/* What the guest sees of a name; NULL: nothing. */
+static const char *pt_guest_name(const struct sfs_req *req, const char *name)
+{
+	const struct pt_xattrmap *map = pt_fs(req)->xattrmap;
+
+	if (is_acl(name) && acl_off(req))
+		return NULL;
+	if (map)
+		name = pt_xattrmap_to_guest(map, name);
+	return name && is_acl(name) && acl_off(req) ? NULL : name;
+}
+
+/* Makes the host's list the guest's, in place, since no name grows; returns the new length. */
+static int64_t pt_list_translate(const struct sfs_req *req, char *list, int64_t bytes)
 {
 	int64_t from = 0, to = 0;
 
 	while (from < bytes) {
 		int64_t len = (int64_t)strnlen(list + from, (size_t)(bytes - from)) + 1;
+		const char *name = pt_guest_name(req, list + from);
 
-		if (!is_acl(list + from)) {
-			memmove(list + to, list + from, (size_t)len);
-			to += len;
-		}
 		from += len;
+		if (!name)
+			continue;
+		len = (int64_t)strlen(name) + 1;
+		memmove(list + to, name, (size_t)len);
+		to += len;
 	}
 	return to;
 }
@@ -130,8 +156,8 @@ static int64_t pt_listxattr_fn(struct sfs_req *req)
 	if (fd < 0)
 		return fd;
 	rc = PT_CALL(listxattr(pt_fd_path(path, fd), buf, SFS_BUF_BYTES));
-	if (rc > 0 && acl_off(req))
-		rc = pt_list_filter(buf, rc);
+	if (rc > 0 && (acl_off(req) || pt_fs(req)->xattrmap))
+		rc = pt_list_translate(req, buf, rc);
 	if (rc < 0)
 		return rc;
 	if (req->arg.getxattr.size == 0)
@@ -149,10 +175,10 @@ int pt_listxattr(struct sfs_req *req)
 
 static int64_t pt_removexattr_fn(struct sfs_req *req)
 {
-	char path[PT_NAME_BYTES];
-	int fd = pt_op_fd(req);
+	char path[PT_NAME_BYTES], name[PT_XATTR_NAME_BYTES];
+	int rc = pt_host_name(req, name), fd = rc < 0 ? rc : pt_op_fd(req);
 
-	return fd < 0 ? fd : PT_CALL(removexattr(pt_fd_path(path, fd), req->name[0]));
+	return fd < 0 ? fd : PT_CALL(removexattr(pt_fd_path(path, fd), name));
 }
 
 int pt_removexattr(struct sfs_req *req)
