@@ -452,6 +452,54 @@ static void test_truncated(struct fn_env *env)
 	fn_work(other, "work", 2);
 }
 
+/* A driver that copies by itself touches the guest's pages itself: that device breaks, and nothing else does. */
+static void test_truncated_under_copies(struct fn_env *env)
+{
+	static const char config[] =
+	    "{ \"version\": 1, \"control_socket\": \"control\", \"sandbox\": \"none\", \"seccomp\": "
+	    "\"none\",\n"
+	    "  \"devices\": [\n"
+	    "    { \"tag\": \"a\", \"socket\": { \"path\": \"a.sock\" }, \"fs\": { \"driver\": \"mem\" } },\n"
+	    "    { \"tag\": \"b\", \"socket\": { \"path\": \"b.sock\" },\n"
+	    "      \"fs\": { \"driver\": \"passthrough\", \"options\": { \"shared_dir\": \"b\" } } } ] }\n";
+	const char *const args[] = {"--config", fn_path(env, "config.json"), NULL};
+	const struct sfs_fg_opts opts = {.depth = 8,
+					 .data_bytes = 65536,
+					 .seg_bytes = SFS_FG_PAGE,
+					 .mem = {.region_count = 2, .region_bytes = 4 << 20}};
+
+	assert_int_equal(mkdir(fn_path(env, "b"), 0755), 0);
+	fn_put(args[1], config);
+	fn_start(env, args);
+	fn_until(access(fn_path(env, "b.sock"), F_OK) == 0);
+	struct sfs_fg *other = fn_guest_on(env, "b", NULL);
+	for (unsigned round = 0; round < 4; round++) {
+		struct sfs_fg *g = fn_guest_on(env, "a", &opts);
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+		struct sfs_fg_req *req;
+		char name[16];
+
+		snprintf(name, sizeof(name), "file%u", round);
+		fn_ok(sfs_fg_create(g, FUSE_ROOT_ID, name, O_RDWR, S_IFREG | 0644, &entry, &open));
+		req = fn_write(&g->queue[1], entry.nodeid, open.fh, 0, 65536);
+		fn_publish(&g->queue[1]);
+		fn_ok(fn_result(req));
+		assert_int_equal(ftruncate(g->mem.region[1].fd, 0), 0);
+		req = sfs_fg_req_get(&g->queue[1]);
+		req->data_gpa = g->mem.region[1].gpa;
+		sfs_fg_req_put(req);
+		(round % 2 ? fn_read : fn_write)(&g->queue[1], entry.nodeid, open.fh, 0, 65536);
+		fn_publish(&g->queue[1]);
+		fn_until(fn_figure_is(env, "devices.0.state", "broken"));
+		fn_work(other, "work", 2);
+		fn_guest_leave(env, g);
+		fn_until(fn_figure_is(env, "devices.0.state", "listening"));
+	}
+	struct sfs_fg *g = fn_guest_on(env, "a", NULL);
+	fn_work(g, "work", 2);
+}
+
 /* --- a guest that boots again --- */
 
 static void test_guest_reboots(struct fn_env *env)
@@ -497,6 +545,10 @@ const struct fn_test fn_tests[] = {
     {"vanish with 1,000 in flight", test_vanish_with_a_thousand, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"connects and disconnects", test_connects, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"memory taken away", test_truncated, {NULL}, FN_NO_DAEMON},
+    {"memory taken away under a driver that copies",
+     test_truncated_under_copies,
+     {NULL},
+     FN_NO_DAEMON | FN_ONCE},
     {"a guest reboots", test_guest_reboots, {NULL}, 0},
 };
 const unsigned fn_test_count = SFS_ARRAY_SIZE(fn_tests);

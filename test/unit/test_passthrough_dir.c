@@ -270,6 +270,51 @@ static void test_submount(void **state)
 	free(l);
 }
 
+/* Handles or nothing: a filesystem without them is not entered, and the log says why; with "prefer" it is. */
+static void test_mandatory_handles(void **state)
+{
+	struct rig *r = *state;
+	struct listing *l = calloc(1, sizeof(*l));
+	struct sfs_session_figures fig;
+	struct fuse_entry_out e;
+	char path[128], text[64];
+	uint64_t fh, node;
+
+	snprintf(path, sizeof(path), "%s/mnt", r->share);
+	assert_int_equal(mkdir(path, 0755), 0);
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", path, "proc", 0, NULL) < 0)
+		skip();
+	rig_file(r, "f", "text");
+	rig_start(r, ", \"inode_file_handles\": \"mandatory\", \"inode_fds_max\": 1");
+	/* What has been looked up is found again by its handle alone. */
+	node = rig_node(r, ROOT, "f");
+	for (unsigned i = 0; i < 20; i++) {
+		snprintf(text, sizeof(text), "f%u", i);
+		rig_file(r, text, "other");
+		rig_node(r, ROOT, text);
+	}
+	assert_int_equal(renameat(r->dir, "f", r->dir, "g"), 0);
+	assert_int_equal(rig_cat(r, node, text, sizeof(text)), 0);
+	assert_string_equal(text, "text");
+	sfs_session_figures(r->g.se, &fig);
+	assert_true(fig.fds < 10);
+	/* The other filesystem is there by name, and no further. */
+	assert_int_equal(fc_lookup(&r->c, ROOT, "mnt", &e), -EOPNOTSUPP);
+	assert_int_equal(fc_opendir(&r->c, ROOT, &fh), 0);
+	list_all(r, fh, 0, 4096, true, l);
+	assert_int_equal(l->count, 24);
+	rig_stop(r);
+
+	rig_start(r, ", \"inode_file_handles\": \"prefer\"");
+	assert_int_equal(fc_lookup(&r->c, ROOT, "mnt", &e), 0);
+	assert_int_equal(rig_cat(r, rig_node(r, e.nodeid, "version"), text, sizeof(text)), 0);
+	assert_int_equal(strncmp(text, "Linux", 5), 0);
+	rig_stop(r);
+	assert_int_equal(umount(path), 0);
+	free(l);
+}
+
 /* --- several threads --- */
 
 static void *mess_thread(void *arg)
@@ -345,9 +390,9 @@ static void test_several_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_readdir),  T(test_readdirplus),     T(test_readdirplus_table_full),
-	    T(test_limits),   T(test_few_descriptors), T(test_several_threads),
-	    T(test_submount),
+	    T(test_readdir),  T(test_readdirplus),       T(test_readdirplus_table_full),
+	    T(test_limits),   T(test_few_descriptors),   T(test_several_threads),
+	    T(test_submount), T(test_mandatory_handles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
