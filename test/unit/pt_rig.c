@@ -50,8 +50,8 @@ void rig_start_with(struct rig *r, const char *options, uint64_t init_flags,
 	char text[512];
 
 	snprintf(text, sizeof(text), "{\"shared_dir\": \"%s\"%s}", r->share, options);
-	fg_start_engine(&r->g, &sfs_fs_passthrough, text, 2, limits ? limits : &large, &sfs_aio_workers,
-			init_flags);
+	fg_start_engine(&r->g, &sfs_fs_passthrough, text, 2, limits ? limits : &large,
+			r->engine ? r->engine : &sfs_aio_workers, init_flags);
 	fc_init(&r->c, &r->g, 0);
 	r->g.uid = r->g.gid = 0;
 	r->started = true;
