@@ -477,6 +477,11 @@ suite_uml() {
   guests_dbench uml
   guests_stress uml
   guests_tree uml
+  # All of the guest's attributes under other names on the host; and the guest's duties with privileges left to the host.
+  guests_daemon_options=(--xattrmap ':map::user.virtiofs.:')
+  guests_conformance_options='--only xattr_ --only attr_ --only perm_' guests_conformance uml 'uml: conformance, mapped attributes'
+  guests_daemon_options=(--posix-acl --killpriv-v2)
+  guests_conformance_options='--only xattr_ --only attr_ --only perm_' guests_conformance uml 'uml: conformance, ACLs and killpriv'
 }
 
 suite_qemu() {

@@ -440,6 +440,70 @@ static int do_ioctl(struct rig *r, const struct world *w)
 		       4 + sizeof(struct fuse_ioctl_out));
 }
 
+static int do_rmdir(struct rig *r, const struct world *w)
+{
+	mkdirat(r->dir, "empty", 0755);
+	return fc_rmdir(&r->c, ROOT, "empty");
+}
+
+static int do_opendir(struct rig *r, const struct world *w)
+{
+	uint64_t fh;
+
+	return fc_opendir(&r->c, w->dir, &fh);
+}
+
+static int do_readdirplus(struct rig *r, const struct world *w)
+{
+	return only_error(fc_readdir(&r->c, ROOT, w->dirfh, 0, 4096, true, NULL, NULL));
+}
+
+static int do_truncate_handle(struct rig *r, const struct world *w)
+{
+	struct fuse_setattr_in in = {.valid = FATTR_SIZE | FATTR_FH, .fh = w->fh, .size = 4};
+
+	return fc_setattr(&r->c, w->file, &in, NULL);
+}
+
+static int do_tmpfile(struct rig *r, const struct world *w)
+{
+	struct fuse_create_in in = {.flags = O_RDWR, .mode = S_IFREG | 0600};
+
+	return fc_call(&r->c, FUSE_TMPFILE, ROOT, &in, sizeof(in), "/", NULL,
+		       sizeof(struct fuse_entry_out) + sizeof(struct fuse_open_out));
+}
+
+static int do_statx(struct rig *r, const struct world *w)
+{
+	struct sfs_fuse_statx_in in = {.sx_mask = STATX_BASIC_STATS};
+
+	return fc_call(&r->c, SFS_FUSE_STATX, w->file, &in, sizeof(in), NULL, NULL,
+		       sizeof(struct sfs_fuse_statx_out));
+}
+
+static int do_copy_64(struct rig *r, const struct world *w)
+{
+	struct fuse_copy_file_range_in in = {
+	    .fh_in = w->fh, .nodeid_out = w->file, .fh_out = w->fh, .off_out = 100, .len = 3};
+
+	return fc_call(&r->c, SFS_FUSE_COPY_FILE_RANGE_64, w->file, &in, sizeof(in), NULL, NULL,
+		       sizeof(struct sfs_fuse_copy_file_range_out));
+}
+
+static int do_getlk(struct rig *r, const struct world *w)
+{
+	struct fuse_lk_in in = {.fh = w->fh, .owner = 1, .lk = {.type = F_WRLCK, .end = 10}};
+
+	return fc_call(&r->c, FUSE_GETLK, w->file, &in, sizeof(in), NULL, NULL, sizeof(struct fuse_lk_out));
+}
+
+static int do_setlkw(struct rig *r, const struct world *w)
+{
+	struct fuse_lk_in in = {.fh = w->fh, .owner = 1, .lk = {.type = F_WRLCK, .end = 10}};
+
+	return fc_call(&r->c, FUSE_SETLKW, w->file, &in, sizeof(in), NULL, NULL, 0);
+}
+
 enum { LOCKS = 1, ONCE_CLOSED = 2, UNKNOWN_FS = 4 };
 
 static const struct {
@@ -480,6 +544,15 @@ static const struct {
     {"flock", do_flock, LOCKS},
     {"fcntl64", do_lock, LOCKS},
     {"ioctl", do_ioctl, 0},
+    {"unlinkat", do_rmdir, 0},
+    {"openat64", do_opendir, UNKNOWN_FS},
+    {"getdents64", do_readdirplus, 0},
+    {"ftruncate64", do_truncate_handle, 0},
+    {"openat64", do_tmpfile, 0},
+    {"statx", do_statx, 0},
+    {"copy_file_range", do_copy_64, 0},
+    {"fcntl64", do_getlk, 0},
+    {"fcntl64", do_setlkw, 0},
 };
 
 static void arm(const char *fn, int err, int times)
