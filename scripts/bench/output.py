@@ -145,16 +145,20 @@ def case_rows(records, case, problem):
     return lines + ["| " + target_row(judge(records, case, target)) for target in case.targets]
 
 
-def markdown(host, cases, records, problems):
+def about(host):
+    """What was measured where, and how the figures are to be read."""
     trip = host["eventfd_round_trip_ns"] / 1000
-    lines = ["# Results\n",
-             f"{host['cpu']}, {host['cpus']} CPUs, Linux {host['kernel']}, {host['filesystem']}, commit "
-             f"{host['commit']}, {host['date']}. Eventfd round trip between the two CPUs: {trip:.1f} us. Medians over "
-             f"the rounds; spread is the interquartile range as a share of the median. A ratio is the median of the "
-             f"rounds' ratios, and refused where these spread over more than {SPREAD_MAX:.0%} of it. \"raw\" is the bare "
-             "core, \"loopback\" the ceiling of the load generator. `inline_blocking` is auto in every row, `idle` adaptive "
-             "with its 50 us of spinning but for lost-kicks, and all is the default that is not named."]
-    lines += [f"\n{what.capitalize()}: {how}." for what, how in host.get("notes", {}).items()]
+    text = (f"{host['cpu']}, {host['cpus']} CPUs, Linux {host['kernel']}, {host['filesystem']}, commit {host['commit']}, "
+            f"{host['date']}. Eventfd round trip between the two CPUs: {trip:.1f} us. Medians over the rounds; spread is "
+            "the interquartile range as a share of the median. A ratio is the median of the rounds' ratios, and refused where "
+            f"these spread over more than {SPREAD_MAX:.0%} of it. \"raw\" is the bare core, \"loopback\" the ceiling of the "
+            "load generator. `inline_blocking` is auto in every row, `idle` adaptive with its 50 us of spinning (without "
+            "in lost-kicks), and all that is not named has its default.")
+    return text + "".join(f"\n\n{what.capitalize()}: {how}." for what, how in host.get("notes", {}).items())
+
+
+def markdown(host, cases, records, problems):
+    lines = ["# Results\n", about(host)]
     lines += summary(cases, records)
     for case in cases:
         lines += case_rows(records, case, problems.get(case.name))
