@@ -10,6 +10,9 @@ import subprocess
 import time
 
 
+PREPARATION_S = 60  # files are made, queues drain: longer only where a daemon hangs
+
+
 class MeasureError(Exception):
     pass
 
@@ -95,7 +98,7 @@ def perf(host, target, args, cpu=None):
                *options(merged), "--json", "-"]
     if target == ["--loopback"]:
         command = [host.perf, *target, *options({**merged, "daemon_cpus": host.daemon_cpu}), "--json", "-"]
-    return json.loads(run(command))
+    return json.loads(run(command, timeout=merged["time"] + merged["ramp"] + PREPARATION_S))
 
 
 def raw(host, args):
