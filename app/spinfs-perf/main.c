@@ -176,11 +176,12 @@ int main(int argc, char **argv)
 	if (status || over)
 		return status;
 	if (run.opts.round_trip) {
-		uint64_t ns;
+		uint64_t by_eventfd, by_spinning;
 
-		if (pm_say("eventfd", perf_round_trip(&run.opts, &ns)) < 0)
+		if (pm_say("eventfd", perf_round_trip(&run.opts, &by_eventfd, &by_spinning)) < 0)
 			return EXIT_FAILED;
-		printf("{\"eventfd_round_trip_ns\":%llu}\n", (unsigned long long)ns);
+		printf("{\"eventfd_round_trip_ns\":%llu,\"spin_round_trip_ns\":%llu}\n",
+		       (unsigned long long)by_eventfd, (unsigned long long)by_spinning);
 		return 0;
 	}
 	signal(SIGPIPE, SIG_IGN);

@@ -45,7 +45,7 @@ static void po_usage(FILE *to)
 	    "  --daemon-cpus LIST where a spawned daemon, or the loopback device, runs\n"
 	    "  --io-uring         with --raw: reads and writes by io_uring, iodepth in flight\n"
 	    "  --ceiling          first a second against the loopback device, reported beside the result\n"
-	    "  --round-trip       only how long an eventfd takes to another core and back\n"
+	    "  --round-trip       only how long an eventfd, and a cache line, take to another core and back\n"
 	    "  --json FILE        the result as JSON; -: to stdout, instead of the line\n"
 	    "  --histogram        all latencies in the JSON\n",
 	    workloads);

@@ -263,8 +263,8 @@ int perf_loopback_cpu_ns(struct perf_loopback *lb, uint64_t *ns);
 /* raw.c, raw_uring.c */
 int perf_raw(struct perf_run *run);
 void *perf_raw_uring_body(void *thread);
-/** Median time of an eventfd sent to another core and back. */
-int perf_round_trip(const struct perf_opts *o, uint64_t *ns);
+/** Median time to another core and back: of an eventfd, and of a cache line that both sides look at. */
+int perf_round_trip(const struct perf_opts *o, uint64_t *eventfd_ns, uint64_t *spin_ns);
 
 /* daemon.c */
 int perf_parse_cpus(const char *text, int *cpus, unsigned max, unsigned *count);

@@ -93,48 +93,65 @@ int perf_raw(struct perf_run *run)
 	return rc;
 }
 
-/* --- how long a wake-up on another core and one back take --- */
+/* --- how long it takes to another core and back: by an eventfd, and through a cache line that both look at --- */
 
 struct pr_trip {
 	int there, back;
+	_Atomic unsigned line SFS_ALIGNED; /* odd: the echo's turn */
 };
 
 static void *pr_echo(void *arg)
 {
-	const struct pr_trip *trip = arg;
+	struct pr_trip *trip = arg;
 	eventfd_t value;
 
 	while (eventfd_read(trip->there, &value) == 0 && value == 1)
 		eventfd_write(trip->back, 1);
+	for (unsigned i = 0; i < PR_ROUNDS; i++) {
+		while (atomic_load_explicit(&trip->line, memory_order_acquire) != 2 * i + 1)
+			sfs_pause();
+		atomic_store_explicit(&trip->line, 2 * i + 2, memory_order_release);
+	}
 	return NULL;
 }
 
-static int pr_trips(const struct pr_trip *trip, uint64_t *ns)
+static void pr_there_and_back(struct pr_trip *trip, bool spin, unsigned i)
 {
-	struct sfs_hist_fine *hist = calloc(1, sizeof(*hist));
 	eventfd_t value;
 
-	if (!hist)
-		return -ENOMEM;
+	if (!spin) {
+		eventfd_write(trip->there, 1);
+		eventfd_read(trip->back, &value);
+		return;
+	}
+	atomic_store_explicit(&trip->line, 2 * i + 1, memory_order_release);
+	while (atomic_load_explicit(&trip->line, memory_order_acquire) != 2 * i + 2)
+		sfs_pause();
+}
+
+static void pr_trips(struct pr_trip *trip, bool spin, uint64_t *ns)
+{
+	static struct sfs_hist_fine hist;
+
+	memset(&hist, 0, sizeof(hist));
 	for (unsigned i = 0; i < PR_ROUNDS; i++) {
 		uint64_t from = sfs_now_ns();
 
-		eventfd_write(trip->there, 1);
-		eventfd_read(trip->back, &value);
-		sfs_hist_fine_add(hist, sfs_now_ns() - from);
+		pr_there_and_back(trip, spin, i);
+		sfs_hist_fine_add(&hist, sfs_now_ns() - from);
 	}
-	eventfd_write(trip->there, 2);
-	*ns = sfs_hist_fine_quantile(hist, 0.5);
-	free(hist);
-	return 0;
+	*ns = sfs_hist_fine_quantile(&hist, 0.5);
 }
 
-int perf_round_trip(const struct perf_opts *o, uint64_t *ns)
+int perf_round_trip(const struct perf_opts *o, uint64_t *eventfd_ns, uint64_t *spin_ns)
 {
-	struct pr_trip trip = {eventfd(0, EFD_CLOEXEC), eventfd(0, EFD_CLOEXEC)};
-	int rc = trip.there < 0 || trip.back < 0 ? -errno : 0;
+	static struct pr_trip trip;
 	pthread_t echo;
 	cpu_set_t set;
+
+	trip.there = eventfd(0, EFD_CLOEXEC);
+	trip.back = eventfd(0, EFD_CLOEXEC);
+	int rc = trip.there < 0 || trip.back < 0 ? -errno : 0;
 
 	if (rc == 0 && perf_cpu_set(o->cpus, o->cpu_count, &set) == 0)
 		sched_setaffinity(0, sizeof(set), &set);
@@ -143,7 +160,9 @@ int perf_round_trip(const struct perf_opts *o, uint64_t *ns)
 	if (rc == 0) {
 		if (perf_cpu_set(o->daemon_cpus, o->daemon_cpu_count, &set) == 0)
 			pthread_setaffinity_np(echo, sizeof(set), &set);
-		rc = pr_trips(&trip, ns);
+		pr_trips(&trip, false, eventfd_ns);
+		eventfd_write(trip.there, 2);
+		pr_trips(&trip, true, spin_ns);
 		pthread_join(echo, NULL);
 	}
 	close(trip.there);

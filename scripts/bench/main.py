@@ -103,7 +103,8 @@ def main():
     os.makedirs(options.out, exist_ok=True)
     description = host.describe(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     print(f"{description['cpu']}, Linux {description['kernel']}, commit {description['commit']}, "
-          f"eventfd round trip {description['eventfd_round_trip_ns'] / 1000:.1f} us", flush=True)
+          f"round trip {description['eventfd_round_trip_ns'] / 1000:.1f} us by an eventfd, "
+          f"{description['spin_round_trip_ns']} ns by spinning", flush=True)
     measure.raw(host, {"workload": "randread", "time": 0.2, "ramp": 0})  # makes the file of data
     measure.warm(host)
 

@@ -149,7 +149,8 @@ def about(host):
     """What was measured where, and how the figures are to be read."""
     trip = host["eventfd_round_trip_ns"] / 1000
     text = (f"{host['cpu']}, {host['cpus']} CPUs, Linux {host['kernel']}, {host['filesystem']}, commit {host['commit']}, "
-            f"{host['date']}. Eventfd round trip between the two CPUs: {trip:.1f} us. Medians over the rounds; spread is "
+            f"{host['date']}. Round trip between the two CPUs: {trip:.1f} us by an eventfd, "
+            f"{host.get('spin_round_trip_ns', 0)} ns through a cache line that both look at. Medians over the rounds; spread is "
             "the interquartile range as a share of the median. A ratio is the median of the rounds' ratios, and refused where "
             f"these spread over more than {SPREAD_MAX:.0%} of it. \"raw\" is the bare core, \"loopback\" the ceiling of the "
             "load generator. `inline_blocking` is auto in every row, `idle` adaptive with its 50 us of spinning (without "
