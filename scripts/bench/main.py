@@ -60,9 +60,9 @@ def run_case(host, case, rounds, records, deadline):
     return "; ".join(dict.fromkeys(" ".join(failure.split()) for failure in host.failures)) or None
 
 
-def run_all(host, chosen, rounds, records):
+def run_all(host, chosen, rounds, records, problems):
     """The cases, then more rounds of those where a comparison was refused. Problems by case."""
-    problems, begin = {}, time.monotonic()
+    begin = time.monotonic()
     deadline = begin + BUDGET_S[host.quick]
     left = [cases.estimate(host, case, rounds) for case in chosen]
     print(f"{len(chosen)} cases, {rounds} rounds, windows of {host.time_s} s after {host.ramp_s} s: about "
@@ -82,7 +82,6 @@ def run_all(host, chosen, rounds, records):
             if problem:
                 problems[case.name] = problem
             print("more rounds, since too unsteady: " + summary_line(case, records, problem), flush=True)
-    return problems
 
 
 def summary_line(case, records, problem):
@@ -108,8 +107,11 @@ def main():
     measure.raw(host, {"workload": "randread", "time": 0.2, "ramp": 0})  # makes the file of data
     measure.warm(host)
 
-    records, chosen = [], selected(options)
-    problems = run_all(host, chosen, options.rounds, records)
+    records, problems, chosen = [], {}, selected(options)
+    try:
+        run_all(host, chosen, options.rounds, records, problems)
+    except KeyboardInterrupt:
+        problems["the run"] = "interrupted"
     description["notes"] = host.notes
 
     path = f"{options.out}/results.json"

@@ -41,8 +41,9 @@ class Host:
         """What goes wrong with one daemon is noted, and the others are measured."""
         try:
             yield
-        except (MeasureError, OSError, ValueError, subprocess.SubprocessError) as error:
-            self.failures.append(f"{name}: {str(error).strip()[-300:]}")
+        except Exception as error:  # whatever it is: an hour's figures are not lost for one of them
+            what = "" if isinstance(error, MeasureError) else f"{type(error).__name__}: "
+            self.failures.append(f"{name}: {what}{str(error).strip()[-300:]}")
 
     def describe(self, root):
         trip = json.loads(run([self.perf, "--round-trip", "--cpus", str(self.load_cpu), "--daemon-cpus",
