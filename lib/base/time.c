@@ -8,6 +8,7 @@ static void time_pair(uint64_t *ns, uint64_t *ticks)
 {
 	uint64_t best = UINT64_MAX;
 
+	*ns = *ticks = 0;
 	for (unsigned i = 0; i < 8; i++) {
 		uint64_t before = sfs_now_ns(), at = sfs_ticks(), after = sfs_now_ns();
 

@@ -115,6 +115,12 @@ static int pt_handle_open(const struct pt_fs *fs, struct sfs_node *node, int fla
 	    open_by_handle_at(fs->mounts[key->mnt_idx].fd, &u.h, flags | O_CLOEXEC | O_NOCTTY));
 }
 
+static void pt_node_flags(struct sfs_node *node, uint32_t flags)
+{
+	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) & flags) != flags)
+		atomic_fetch_or_explicit(&node->flags, flags, memory_order_relaxed);
+}
+
 /* By its handle alone, which may outlive its object. */
 static int pt_handle_open_check(const struct pt_fs *fs, struct sfs_node *node, int flags)
 {
@@ -122,7 +128,19 @@ static int pt_handle_open_check(const struct pt_fs *fs, struct sfs_node *node, i
 
 	if (fd == -ESTALE && node->key.handle_bytes)
 		sfs_node_stale(node);
-	return fd < 0 ? fd : pt_node_check_open(fs, node, fd);
+	if (fd >= 0)
+		fd = pt_node_check_open(fs, node, fd);
+	if (fd >= 0)
+		pt_node_flags(node, PT_NODE_PROVEN);
+	return fd;
+}
+
+/* What a node was identified by may have been of two objects, and on filesystems that we do not know a handle may be another's by
+ * now. Opening that one could wait for ever (a FIFO) or reach a device: then it is looked at first. */
+static bool pt_handle_trusted(const struct pt_fs *fs, const struct sfs_node *node)
+{
+	return fs->mounts[node->key.mnt_idx].plain &&
+	       (atomic_load_explicit(&node->flags, memory_order_relaxed) & PT_NODE_PROVEN);
 }
 
 int pt_node_fd(struct sfs_req *req, struct sfs_node *node)
@@ -154,16 +172,19 @@ int pt_node_open(struct sfs_req *req, struct sfs_node *node, int flags)
 	struct sfs_fdent *ent = sfs_node_fd(req, node);
 	const struct pt_fs *fs = pt_fs(req);
 	char name[PT_NAME_BYTES];
-	int fd;
+	int fd, path;
 
-	if (!ent)
+	if (!ent && pt_handle_trusted(fs, node))
 		return pt_handle_open_check(fs, node, flags);
+	path = ent ? ent->fd : pt_node_fd(req, node);
+	if (path < 0)
+		return path;
 	/* While its own descriptor is held and pinned the inode stays what it is: there is nothing to check, and its handle
 	 * is of no other. That saves the way through /proc, which also reaches what was deleted. */
-	fd = fs->mounts[node->key.mnt_idx].plain ? pt_handle_open(fs, node, flags) : -ESTALE;
+	fd = pt_handle_trusted(fs, node) ? pt_handle_open(fs, node, flags) : -ESTALE;
 	if (fd != -ESTALE)
 		return fd;
-	return (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, ent->fd), flags | O_CLOEXEC | O_NOCTTY));
+	return (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, path), flags | O_CLOEXEC | O_NOCTTY));
 }
 
 int pt_name_open(int dirfd, const char *name)
@@ -235,9 +256,9 @@ static bool pt_key_settled(const struct pt_fs *fs, const struct sfs_node_key *ke
 	return (uint64_t)now.tv_sec * SFS_NS_PER_S + (uint64_t)now.tv_nsec > key->btime_ns + SETTLED_NS;
 }
 
-/* The node of @key, with one more lookup, and its entry. @fd is taken over, also after a failure. */
+/* The node of @key, with one more lookup, and its entry; gets @flags. @fd is taken over, also after a failure. */
 static int pt_enter_key(struct sfs_req *req, const struct sfs_node *parent, const struct sfs_node_key *key,
-			const struct statx *stx, int fd, struct fuse_entry_out *entry,
+			const struct statx *stx, int fd, uint32_t flags, struct fuse_entry_out *entry,
 			struct sfs_node **node_out)
 {
 	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
@@ -249,9 +270,10 @@ static int pt_enter_key(struct sfs_req *req, const struct sfs_node *parent, cons
 			close(fd);
 		return -ENFILE;
 	}
-	if (!(atomic_load_explicit(&node->flags, memory_order_relaxed) & PT_NODE_SETTLED) &&
-	    pt_key_settled(pt_fs(req), key))
-		atomic_fetch_or_explicit(&node->flags, PT_NODE_SETTLED, memory_order_relaxed);
+	if (pt_key_settled(pt_fs(req), key))
+		flags |= PT_NODE_SETTLED;
+	if (flags)
+		pt_node_flags(node, flags);
 	pt_entry_fill(req, parent, sfs_node_id(req->session, node), &node->key, stx, entry);
 	if (node_out)
 		*node_out = node;
@@ -284,7 +306,7 @@ int pt_enter(struct sfs_req *req, const struct sfs_node *parent, int fd, bool ke
 		close(fd);
 		fd = -1;
 	}
-	return pt_enter_key(req, parent, &key, &stx, fd, entry, node_out);
+	return pt_enter_key(req, parent, &key, &stx, fd, PT_NODE_PROVEN, entry, node_out);
 }
 
 int pt_enter_made(struct sfs_req *req, const struct sfs_node *parent, int fd, struct fuse_entry_out *entry,
@@ -304,7 +326,9 @@ int pt_enter_made(struct sfs_req *req, const struct sfs_node *parent, int fd, st
 		pt_key_fill(fs, (unsigned)idx, &stx, &key);
 		rc = pt_key_handle(fs, fd, "", &key);
 		if (rc < 0 || key.handle_bytes)
-			return rc < 0 ? rc : pt_enter_key(req, parent, &key, &stx, -1, entry, node);
+			return rc < 0
+				   ? rc
+				   : pt_enter_key(req, parent, &key, &stx, -1, PT_NODE_PROVEN, entry, node);
 	}
 	path = (int)PT_CALL(openat(fs->proc_fd, pt_fd_name(name, fd), O_PATH | O_CLOEXEC));
 	return path < 0 ? path : pt_enter(req, parent, path, true, true, entry, node);
@@ -359,7 +383,7 @@ static bool pt_enter_handle(struct sfs_req *req, const struct sfs_node *parent, 
 	*rc = pt_key_handle(fs, dirfd, name, &key);
 	if (*rc < 0 || !key.handle_bytes)
 		return *rc < 0;
-	*rc = pt_enter_key(req, parent, &key, stx, -1, entry, NULL);
+	*rc = pt_enter_key(req, parent, &key, stx, -1, 0, entry, NULL);
 	return true;
 }
 

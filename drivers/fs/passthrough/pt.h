@@ -95,7 +95,11 @@ enum { PT_HANDLE_MOUNT, PT_HANDLE_POS };
  * sfs_node.flags: the object was much older than its filesystem's clock is coarse when it was identified by its handle.
  * If its number is used again then for one that was born later: the birth time tells them apart.
  */
-enum { PT_NODE_SETTLED = 1 };
+enum {
+	PT_NODE_SETTLED = 1,
+	/* The numbers and the handle were seen to be of one object: opening the handle opens what mode says. */
+	PT_NODE_PROVEN = 2
+};
 
 /** Steps of the operations that are one blocking function. */
 enum { PT_START, PT_END };
