@@ -244,7 +244,8 @@ def plots(out, cases, records):
         gnuplot(out, f"latency-{name}", "set logscale xy\nset xlabel 'us'\nset ylabel 'share that took longer'",
                 distribution(records, name))
     rows = {}
-    for at, case in enumerate(c for c in cases if c.metric == "ops_s"):
+    shown_cases = [c for c in cases if c.metric == "ops_s" and sample(records, c, "spinfs", "ops_per_cpu_s")]
+    for at, case in enumerate(shown_cases):
         for shift, daemon in enumerate(("spinfs", "c", "rust")):
             values = sample(records, case, daemon, "ops_per_cpu_s")
             if values:
