@@ -261,7 +261,7 @@ def cost_cases():
              targets=[limit_of("share of a core, all processes, a silent guest", "cpu_share", 0.01),
                       Target("first request of C's", ("spinfs", "p50_ns"), ("c", "p50_ns"), "<=", 1.2)]),
         Case("lost-kicks", "a million requests, each of which finds the reactor asleep: lost ones (P19)",
-             special.lost_kicks, metric="lost", unit="", metric_lower=True, rounds_max=1, round_s=90,
+             special.lost_kicks, metric="lost", unit="", metric_lower=True, rounds_max=1, round_s=40,
              targets=[limit_of("lost kicks", "lost", 0), Target("sleeps", ("spinfs", "sleeps"), None)]),
         Case("inode-memory", "memory and descriptors a cached inode (P20)", special.inode_memory, metric="bytes_inode",
              unit="bytes", metric_lower=True, rounds_max=1, round_s=30,
