@@ -240,6 +240,7 @@ static int walk_chain(struct walk *w, uint16_t idx)
 		bytes += d.len;
 		/* Also false for a length of zero. */
 		if (SFS_LIKELY(off < last->bytes && d.len - 1ull < last->bytes - off && at < end)) {
+			/* NOLINTNEXTLINE(clang-analyzer-core.NullDereference): it is a slot's array */
 			at->iov_base = last->host + off;
 			at->iov_len = d.len;
 			at++;
