@@ -131,7 +131,8 @@ static int pf_prepare_one(struct perf_guest *guest, unsigned i)
 	if (rc < 0)
 		return rc;
 	f->nodeid = entry.nodeid;
-	if (o->workload->kind == PERF_DIR)
+	/* The daemon knows no name but those that the workload itself looks up. */
+	if (o->workload->kind == PERF_DIR || o->workload->reply == perf_reply_lookupforget)
 		return sfs_fg_forget(&guest->fg, f->nodeid, 1);
 	if (o->workload->kind != PERF_DATA)
 		return 0;
