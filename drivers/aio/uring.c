@@ -19,6 +19,7 @@
 #include "sfs_base.h"
 #include "sfs_cpus.h"
 #include "sfs_log.h"
+#include "uring_files.h"
 
 /*
  * The kernel's threads for I/O that would block are one pool for all rings of a reactor, by default of four
@@ -37,6 +38,7 @@ struct ur {
 	cpu_set_t iowq_cpus;
 	int efd;
 	struct aio_calls calls;
+	struct ur_files files;
 };
 
 /* What this kernel does not give; nothing depends on it. */
@@ -75,7 +77,9 @@ static void ur_restrict(struct ur *ur)
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READV},
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITEV},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_ENABLE_RINGS},
+	    {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_IOWQ_AFF},
+	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_FILES_UPDATE},
 	};
 
 	/* By its number: liburing 2.3 exports no function for it. */
@@ -98,7 +102,7 @@ static void ur_signals(struct ur *ur, bool on)
 
 static int ur_setup(struct ur *ur, const struct sfs_aio_opts *opts)
 {
-	static atomic_flag said = ATOMIC_FLAG_INIT;
+	static atomic_flag said = ATOMIC_FLAG_INIT, said_files = ATOMIC_FLAG_INIT;
 	unsigned threads[2] = {UR_IOWQ_THREADS_MAX, 0};
 	int rc;
 
@@ -132,6 +136,8 @@ static int ur_setup(struct ur *ur, const struct sfs_aio_opts *opts)
 	ur_signals(ur, false);
 	ur_without(&said, "a limit of kernel workers",
 		   io_uring_register_iowq_max_workers(&ur->ring, threads));
+	if (opts->file_bit)
+		ur_without(&said_files, "fixed files", ur_files_open(&ur->files, &ur->ring, opts->file_bit));
 	ur_restrict(ur);
 	return 0;
 }
@@ -158,6 +164,7 @@ static void ur_close(struct sfs_aio *aio)
 
 	io_uring_queue_exit(&ur->ring);
 	close(ur->efd);
+	ur_files_close(&ur->files);
 	free(ur);
 }
 
@@ -190,6 +197,7 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 	struct ur *ur = aio->priv;
 	struct io_uring_sqe *sqe;
 	bool one, read = io->kind == SFS_IO_READV;
+	int slot;
 
 	if (SFS_UNLIKELY(!ur->enabled) && !ur->refused)
 		ur_enable(ur);
@@ -202,6 +210,8 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 	}
 	sqe = io_uring_get_sqe(&ur->ring);
 	assert(sqe);
+	slot = ur_files_get(&ur->files, io);
+	io->priv[0] = (uint64_t)(slot + 1);
 	one = io->iovcnt == 1 && io->iov->iov_len <= UINT32_MAX;
 	if (one)
 		io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, sqe, io->fd, io->iov->iov_base,
@@ -209,6 +219,10 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 	else
 		io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, sqe, io->fd, io->iov, io->iovcnt,
 				 io->offset);
+	if (slot >= 0) {
+		sqe->fd = slot;
+		sqe->flags = IOSQE_FIXED_FILE;
+	}
 	sqe->rw_flags = io->rw_flags;
 	io_uring_sqe_set_data(sqe, io);
 	return 0;
@@ -246,6 +260,8 @@ static unsigned ur_harvest(struct ur *ur, struct sfs_io **ios, unsigned max)
 		if (n == max)
 			break;
 		seen++;
+		if (io->priv[0])
+			ur_files_put(&ur->files, (unsigned)io->priv[0] - 1);
 		if (SFS_UNLIKELY(cqe->res == -EAGAIN || cqe->res == -EINTR)) {
 			aio_calls_submit(&ur->calls, io);
 			continue;
@@ -294,6 +310,13 @@ static int ur_fd(struct sfs_aio *aio)
 	return ur->efd;
 }
 
+static void ur_files_dropped(struct sfs_aio *aio, const struct sfs_aio_file *file, uint32_t file_idx)
+{
+	struct ur *ur = aio->priv;
+
+	ur_files_drop(&ur->files, file, file_idx);
+}
+
 const struct sfs_aio_ops sfs_aio_uring = {
     .name = "io_uring",
     .open = ur_open,
@@ -303,4 +326,5 @@ const struct sfs_aio_ops sfs_aio_uring = {
     .reap = ur_reap,
     .ready = ur_ready,
     .fd = ur_fd,
+    .files_drop = ur_files_dropped,
 };

@@ -123,15 +123,17 @@ static void lane_queue_io(struct sfs_lane *lane, struct sfs_req *req)
 		sfs_req_list_push(&lane->io_wait, req);
 }
 
-int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, int fd, uint64_t offset,
-	       unsigned flags, int rw_flags)
+int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, struct sfs_fdent *ent,
+	       uint64_t offset, unsigned flags, int rw_flags)
 {
 	req_park(req, step, SFS_REQ_IO);
 	if (req->path < SFS_PATH_ENGINE)
 		req->path = SFS_PATH_ENGINE;
 	req->io.kind = (uint8_t)kind;
 	req->io.flags = (uint8_t)flags;
-	req->io.fd = fd;
+	req->io.fd = ent->fd;
+	req->io.file = &ent->file;
+	req->io.file_idx = (uint32_t)(ent - req->session->fds);
 	req->io.rw_flags = rw_flags;
 	req->io.iov = req->data;
 	req->io.iovcnt = req->data_cnt;
@@ -416,12 +418,6 @@ static bool barrier_all_acked(const struct sfs_session *se, uint32_t seq)
 	return true;
 }
 
-static void session_wake_all(struct sfs_session *se)
-{
-	for (unsigned i = 0; i < se->reactor_count; i++)
-		sfs_reactor_wake(se->reactors[i]);
-}
-
 /* Takes the session's barrier for the lane's first request that wants it, says that this lane has drained, and runs the
  * owner when all have. */
 static unsigned lane_barriers(struct sfs_lane *lane)
@@ -479,6 +475,21 @@ void sfs_lane_abandon(struct sfs_lane *lane)
 		req->state = SFS_REQ_RUNNING;
 		sfs_req_end(req, -EIO);
 	}
+	sfs_lane_leave(lane);
+}
+
+void sfs_lane_leave(struct sfs_lane *lane)
+{
+	sfs_aio_files_drop(&lane->aio, NULL, 0);
+	lane->left = true;
+	sfs_session_lane_leave(lane->session, lane->idx);
+}
+
+/* Whether files wait for this lane's engine to let go of them. */
+static bool lane_has_drops(const struct sfs_lane *lane)
+{
+	return atomic_load_explicit(&lane->session->drop_head[lane->idx], memory_order_relaxed) &&
+	       !lane->left;
 }
 
 unsigned sfs_lane_resume(struct sfs_lane *lane)
@@ -489,6 +500,8 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 	n = lane_reap_io(lane) + lane_reap_calls(lane);
 	if (SFS_UNLIKELY(lane->yielded.first != NULL))
 		n += lane_run_yielded(lane);
+	if (SFS_UNLIKELY(lane_has_drops(lane)))
+		n += sfs_fds_drop(lane->session, lane->idx, &lane->aio);
 	if (SFS_UNLIKELY(lane->waiter_count))
 		n += lane_run_waiters(lane);
 	if (SFS_UNLIKELY(lane->barrier_count ||
@@ -513,7 +526,7 @@ bool sfs_lane_has_work(struct sfs_lane *lane)
 	const struct sfs_session *se = lane->session;
 	uint64_t epoch = atomic_load(&se->epoch);
 
-	if (lane->ended.first || lane->yielded.first || lane->io_uncommitted ||
+	if (lane->ended.first || lane->yielded.first || lane->io_uncommitted || lane_has_drops(lane) ||
 	    atomic_load(&lane->port.done) || sfs_aio_ready(&lane->aio))
 		return true;
 	for (struct sfs_req *req = lane->waiters.first; req; req = req->next)
@@ -758,6 +771,7 @@ int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *o)
 	}
 	aio.workers = o->workers;
 	aio.reactor = o->reactor;
+	aio.file_bit = sfs_fd_holder_bit(o->idx);
 	rc = sfs_aio_open(&lane->aio, o->engine, &aio);
 	if (rc) {
 		lane->aio.ops = NULL;

@@ -148,8 +148,8 @@ void sfs_session_lane_leave(struct sfs_session *se, unsigned idx)
 {
 	atomic_store(&se->lane_running[idx], false);
 	/* A barrier may have waited for this lane alone. */
-	for (unsigned i = 0; i < se->reactor_count; i++)
-		sfs_reactor_wake(se->reactors[i]);
+	session_wake_all(se);
+	sfs_fds_drop(se, idx, NULL);
 }
 
 /* --- the session's own operations --- */
@@ -360,10 +360,8 @@ void sfs_session_wake(struct sfs_session *se)
 {
 	/* The epoch first, then who waits; a waiter enters itself first and looks at the epoch after. */
 	atomic_fetch_add(&se->epoch, 1);
-	if (!atomic_load(&se->waiters))
-		return;
-	for (unsigned i = 0; i < se->reactor_count; i++)
-		sfs_reactor_wake(se->reactors[i]);
+	if (atomic_load(&se->waiters))
+		session_wake_all(se);
 }
 
 void sfs_session_limit_hit(struct sfs_session *se)

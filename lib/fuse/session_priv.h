@@ -92,6 +92,9 @@ struct sfs_session {
 	struct node_trim trim;
 	_Atomic uint32_t node_fds; /* cached descriptors that may be evicted */
 
+	/* Descriptors that wait for a lane's engine to let go of them. Index + 1, linked by next_free. */
+	_Atomic uint32_t drop_head[LANES_MAX];
+
 	/* Descriptors that wait to be closed by a worker. */
 	_Atomic uint32_t close_head; /* index + 1, linked by next_free */
 	atomic_bool close_busy;
@@ -116,6 +119,13 @@ void sfs_fds_destroy(struct sfs_session *se);
 int sfs_handles_create(struct sfs_session *se);
 void sfs_handles_destroy(struct sfs_session *se);
 void sfs_handles_reset(struct sfs_session *se);
+/** The bit of a lane's engine in sfs_fdent.file.holders; 0 for the hiprio queue's, which keeps no files. */
+static inline uint64_t sfs_fd_holder_bit(unsigned lane)
+{
+	return lane ? 1ull << (lane - 1) : 0;
+}
+/** Goes on with descriptors that wait for the engine of @lane: @aio, or NULL where the lane has left. How many. */
+unsigned sfs_fds_drop(struct sfs_session *se, unsigned lane, struct sfs_aio *aio);
 void sfs_fd_unpin(struct sfs_session *se, struct sfs_fdent *ent);
 void sfs_handle_unpin(struct sfs_session *se, struct sfs_handle *h);
 /** Pins @ent unless it is unlinked. */
@@ -161,6 +171,12 @@ void sfs_nodes_grew(struct sfs_session *se);
 bool sfs_node_released(const struct sfs_session *se, uint32_t idx);
 /** A record of a chunk that was given back, the others of it on the free stack; NO_IDX: there is none. */
 uint32_t sfs_node_unrelease(struct sfs_session *se);
+
+static inline void session_wake_all(struct sfs_session *se)
+{
+	for (unsigned i = 0; i < se->reactor_count; i++)
+		sfs_reactor_wake(se->reactors[i]);
+}
 
 /* req.c */
 void sfs_req_end(struct sfs_req *req, int rc);

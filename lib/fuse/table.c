@@ -147,6 +147,24 @@ static bool close_inline(const struct sfs_session *se)
 	       atomic_load_explicit(&se->close_count, memory_order_relaxed) >= CLOSE_WAITING_MAX;
 }
 
+/*
+ * The engine of @lane may hold the file open. It lets go at the lane's next turn, while the descriptor is still open: so the
+ * last close, which may block, is never the ring's on a reactor, and the number stays taken until nobody uses the file.
+ */
+static void fd_wait_for_engine(struct sfs_session *se, struct sfs_fdent *ent, unsigned lane)
+{
+	uint32_t head = atomic_load(&se->drop_head[lane]);
+
+	do {
+		ent->next_free = head;
+	} while (!atomic_compare_exchange_weak(&se->drop_head[lane], &head, (uint32_t)(ent - se->fds) + 1));
+	/* The lane says that it leaves before it takes the list for the last time. */
+	if (atomic_load(&se->lane_running[lane]))
+		session_wake_all(se);
+	else
+		sfs_fds_drop(se, lane, NULL);
+}
+
 /* The last pin of an unlinked entry has gone. A close may block (a network filesystem, the last link of a large file): not
  * on a reactor where the share's policy forbids that. */
 static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
@@ -154,7 +172,12 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 	uint64_t begin;
 	uint32_t head;
 	bool ending = atomic_load_explicit(&se->ending, memory_order_relaxed);
+	uint64_t holders = atomic_load_explicit(&ent->file.holders, memory_order_acquire);
 
+	if (holders) {
+		fd_wait_for_engine(se, ent, (unsigned)__builtin_ctzll(holders) + 1);
+		return;
+	}
 	if (sfs_on_worker || !se->workers || (se->policy == SFS_BLOCK_ALWAYS && !ending)) {
 		fd_close(se, ent);
 		return;
@@ -176,6 +199,23 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 		se->close_call.port = NULL;
 		sfs_call_submit(se->workers, &se->close_call);
 	}
+}
+
+unsigned sfs_fds_drop(struct sfs_session *se, unsigned lane, struct sfs_aio *aio)
+{
+	uint32_t at = atomic_exchange(&se->drop_head[lane], 0);
+	unsigned n = 0;
+
+	for (; at; n++) {
+		struct sfs_fdent *ent = &se->fds[at - 1];
+
+		at = ent->next_free;
+		if (aio)
+			sfs_aio_files_drop(aio, &ent->file, (uint32_t)(ent - se->fds));
+		atomic_fetch_and(&ent->file.holders, ~sfs_fd_holder_bit(lane));
+		fd_last(se, ent); /* the next engine, or the close */
+	}
+	return n;
 }
 
 bool sfs_fds_drain(struct sfs_session *se, uint64_t timeout_ns)

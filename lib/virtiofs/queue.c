@@ -179,7 +179,7 @@ static void queue_drained(struct sfs_queue *q)
 		return; /* given up a moment ago: that message is on its way */
 	sfs_reactor_remove(q->reactor, &q->poller);
 	if (stop) {
-		sfs_session_lane_leave(q->session, q->idx);
+		sfs_lane_leave(&q->lane);
 		stop->last_avail_idx = q->vq.last_avail;
 		stop->last_used_idx = q->vq.used_idx;
 		while (q->again.next < q->again.count)
@@ -293,7 +293,6 @@ static void abandon_msg(struct sfs_msg *msg)
 	q->ending = q->abandoned = true;
 	sfs_lane_end_lock_waits(&q->lane);
 	sfs_lane_abandon(&q->lane);
-	sfs_session_lane_leave(q->session, q->idx);
 }
 
 void sfs_queue_run(struct sfs_queue *q)

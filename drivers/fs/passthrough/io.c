@@ -39,7 +39,7 @@ static int pt_io_engine(struct sfs_req *req, enum sfs_io_kind kind)
 {
 	struct pt_op *op = pt_op(req);
 
-	return sfs_req_io(req, IO_ENGINE, kind, op->ent->fd, op->offset + op->done,
+	return sfs_req_io(req, IO_ENGINE, kind, op->ent, op->offset + op->done,
 			  pt_is_direct(op) ? SFS_IO_F_DIRECT : 0, 0);
 }
 

@@ -9,6 +9,7 @@
 #ifndef SFS_AIO_H
 #define SFS_AIO_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/uio.h>
@@ -21,6 +22,16 @@ enum sfs_io_kind {
 enum { SFS_IO_F_DIRECT = 1 }; /* the file is open with O_DIRECT: its kernel AIO does not block */
 
 /**
+ * What engines remember of an open file: embedded in its owner's record of the descriptor, zero at first. An engine may hold
+ * a file open beyond its I/Os; then its bit is set. The owner closes the descriptor only when no bit is left: it has each
+ * engine that has one drop the file, and clears the bit after. So the last close is the owner's own, and a number that is
+ * used again is never an old file's.
+ */
+struct sfs_aio_file {
+	_Atomic uint64_t holders; /* set and cleared by the engines, cleared by the owner after a drop */
+};
+
+/**
  * One I/O. Embedded in the request; whoever queues it owns it again when reap hands it back. Between the two
  * the structure, the segment array and the memory behind it stay as they are.
  */
@@ -30,6 +41,9 @@ struct sfs_io {
 	uint8_t flags;   /* SFS_IO_F_* */
 	uint32_t iovcnt; /* at most IOV_MAX */
 	int fd;
+	uint32_t file_idx; /* the owner's number of the file, small and dense */
+	struct sfs_aio_file
+	    *file;    /* the file behind fd, or NULL: nothing of it is kept. Stays until the reap */
 	int rw_flags; /* RWF_* for writes that want them (RWF_DSYNC, RWF_APPEND), else 0 */
 	const struct iovec *iov;
 	uint64_t offset;   /* beyond INT64_MAX: -EINVAL at reap */
@@ -45,8 +59,9 @@ struct sfs_aio_opts {
 	unsigned depth;                     /* I/Os that may be in flight in the kernel; at least 1 */
 	const char *iowq_cpus;              /* CPU list for kernel workers ("0-1"), NULL: leave */
 	struct sfs_workers_client *workers; /* do what would block the engine; the caller's; sim needs none */
-	struct sfs_reactor *reactor;        /* woken when a worker finishes; NULL: nobody */
-	uint64_t seed;                      /* sim: where its randomness comes from */
+	uint64_t file_bit;           /* this instance's in sfs_aio_file.holders; 0: it keeps no files */
+	struct sfs_reactor *reactor; /* woken when a worker finishes; NULL: nobody */
+	uint64_t seed;               /* sim: where its randomness comes from */
 };
 
 struct sfs_aio;
@@ -89,6 +104,12 @@ struct sfs_aio_ops {
 	 * read it. Any thread, before the first queue.
 	 */
 	int (*fd)(struct sfs_aio *aio);
+	/**
+	 * Lets go of @file, number @file_idx, which no I/O in flight uses; its bit is clear then. NULL: of all files, and
+	 * none is kept from here on; those that I/Os use go with the last of these, their bits at once. NULL: an engine
+	 * that keeps none.
+	 */
+	void (*files_drop)(struct sfs_aio *aio, const struct sfs_aio_file *file, uint32_t file_idx);
 };
 
 /** An engine instance, embedded in the lane; priv is the engine's. */
@@ -136,6 +157,12 @@ static inline bool sfs_aio_ready(struct sfs_aio *aio)
 static inline int sfs_aio_fd(struct sfs_aio *aio)
 {
 	return aio->ops->fd(aio);
+}
+
+static inline void sfs_aio_files_drop(struct sfs_aio *aio, const struct sfs_aio_file *file, uint32_t file_idx)
+{
+	if (aio->ops->files_drop)
+		aio->ops->files_drop(aio, file, file_idx);
 }
 
 #endif

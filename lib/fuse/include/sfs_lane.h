@@ -76,6 +76,7 @@ struct sfs_lane {
 	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
 	int lock_timer;                        /* ends the reactor's sleep then; -1: none yet */
+	bool left;                             /* sfs_lane_leave() */
 	bool ending;                           /* nobody waits for locks any more */
 	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
 
@@ -151,10 +152,16 @@ void sfs_lane_end_lock_waits(struct sfs_lane *lane);
 struct sfs_req *sfs_lane_aside(struct sfs_lane *lane);
 
 /**
- * The lane's guest is given up: its requests end by and by, but those that wait for a barrier or hold the session's end now,
+ * The lane's guest is given up, and the lane leaves: its requests end by and by, but those that wait for a barrier or hold the session's end now,
  * for the next guest must neither wait for them nor be reset by them. The lane's reactor.
  */
 void sfs_lane_abandon(struct sfs_lane *lane);
+
+/**
+ * The queue ends: the engine lets go of its files, the session does not count on this lane any more. What is in flight (of a
+ * lane that was given up) ends as before. The lane's reactor.
+ */
+void sfs_lane_leave(struct sfs_lane *lane);
 
 /** Whether this turn's share is used up: what waits in the ring waits for the next turn. */
 static inline bool sfs_lane_sated(const struct sfs_lane *lane)

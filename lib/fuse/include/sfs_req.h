@@ -173,11 +173,11 @@ _Static_assert(offsetof(struct sfs_req, arg) == 6 * SFS_CACHE_LINE, "arguments b
 /* --- the ways to wait; each is the operation's return value: return sfs_req_io(...); --- */
 
 /**
- * Reads into (SFS_IO_READV) or writes from (SFS_IO_WRITEV) req->data - at most data_left bytes - at @offset of @fd, by
- * the lane's engine. Goes on at @step with res = bytes or -errno. @fd is pinned by the request. @flags: SFS_IO_F_*.
+ * Reads into (SFS_IO_READV) or writes from (SFS_IO_WRITEV) req->data - at most data_left bytes - at @offset of
+ * @ent's file, by the lane's engine. Goes on at @step with res = bytes or -errno. @ent is pinned by the request. @flags: SFS_IO_F_*.
  */
-int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, int fd, uint64_t offset,
-	       unsigned flags, int rw_flags);
+int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, struct sfs_fdent *ent,
+	       uint64_t offset, unsigned flags, int rw_flags);
 
 /**
  * Runs @fn(req) on a worker thread; goes on at @step with res = its result. @fn may block and may use the request, its

@@ -17,6 +17,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "sfs_aio.h"
 #include "sfs_base.h"
 
 struct sfs_req;
@@ -46,6 +47,7 @@ struct sfs_fdent {
 	_Atomic uint32_t node_idx;   /* index + 1 of the node that keeps it and may lose it; 0: none */
 	_Atomic uint32_t referenced; /* clock bit */
 	uint32_t pad;
+	struct sfs_aio_file file; /* engines that hold it open: they let go before it is closed */
 };
 
 struct sfs_node {
