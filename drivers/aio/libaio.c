@@ -3,8 +3,10 @@
  * Linux AIO. It is asynchronous for files open with O_DIRECT only: all other I/O goes to workers. Completions
  * are read from the ring that the kernel maps into our memory.
  */
+#include <assert.h>
 #include <errno.h>
 #include <libaio.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -31,8 +33,22 @@ struct la_ring {
 	struct io_event events[];
 };
 
+/*
+ * A context. To destroy one takes some 30 ms (the kernel waits for RCU), which nobody wants to spend at the stop of a
+ * queue: one that is closed has nothing in flight and serves the next instance of the same depth. There are never more
+ * than were open at a time.
+ */
+struct la_ctx {
+	struct la_ctx *next;
+	io_context_t id;
+	unsigned depth;
+};
+
+static pthread_mutex_t la_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct la_ctx *la_idle; /* la_lock */
+
 struct la {
-	io_context_t ctx;
+	struct la_ctx *ctx;
 	struct la_ring *ring; /* NULL: its layout is unknown, io_getevents() it is */
 	unsigned depth;
 	int efd;
@@ -46,6 +62,48 @@ struct la {
 
 static_assert(sizeof(struct iocb) <= sizeof(((struct sfs_io *)0)->priv), "an iocb fits into an I/O");
 
+static struct la_ctx *la_ctx_find(unsigned depth)
+{
+	struct la_ctx **at = &la_idle, *ctx;
+
+	pthread_mutex_lock(&la_lock);
+	while (*at && (*at)->depth != depth)
+		at = &(*at)->next;
+	ctx = *at;
+	if (ctx)
+		*at = ctx->next;
+	pthread_mutex_unlock(&la_lock);
+	return ctx;
+}
+
+static int la_ctx_get(unsigned depth, struct la_ctx **out)
+{
+	struct la_ctx *ctx = la_ctx_find(depth);
+	int rc;
+
+	if (!ctx) {
+		ctx = calloc(1, sizeof(*ctx));
+		if (!ctx)
+			return -ENOMEM;
+		ctx->depth = depth;
+		rc = io_setup((int)depth, &ctx->id);
+		if (rc < 0) {
+			free(ctx);
+			return rc;
+		}
+	}
+	*out = ctx;
+	return 0;
+}
+
+static void la_ctx_put(struct la_ctx *ctx)
+{
+	pthread_mutex_lock(&la_lock);
+	ctx->next = la_idle;
+	la_idle = ctx;
+	pthread_mutex_unlock(&la_lock);
+}
+
 static int la_setup(struct la *la, const struct sfs_aio_opts *opts)
 {
 	struct la_ring *ring;
@@ -57,12 +115,12 @@ static int la_setup(struct la *la, const struct sfs_aio_opts *opts)
 	la->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (la->efd < 0)
 		return -errno;
-	rc = io_setup((int)opts->depth, &la->ctx);
+	rc = la_ctx_get(opts->depth, &la->ctx);
 	if (rc < 0) {
 		close(la->efd);
 		return rc;
 	}
-	ring = (struct la_ring *)(void *)la->ctx;
+	ring = (struct la_ring *)(void *)la->ctx->id;
 	if (ring->magic == LA_RING_MAGIC && ring->incompat_features == 0 &&
 	    ring->header_length == sizeof(*ring))
 		la->ring = ring;
@@ -92,7 +150,8 @@ static void la_close(struct sfs_aio *aio)
 {
 	struct la *la = aio->priv;
 
-	io_destroy(la->ctx);
+	assert(la->in_kernel == 0 && la->queued == 0);
+	la_ctx_put(la->ctx);
 	close(la->efd);
 	free(la);
 }
@@ -130,7 +189,7 @@ static unsigned la_commit(struct sfs_aio *aio)
 
 	if (la->queued == 0)
 		return 0;
-	rc = io_submit(la->ctx, la->queued, la->batch);
+	rc = io_submit(la->ctx->id, la->queued, la->batch);
 	if (rc > 0) {
 		done = (unsigned)rc;
 		la->in_kernel += done;
@@ -156,7 +215,7 @@ static unsigned la_events(struct la *la, struct io_event *events, unsigned max)
 	int rc;
 
 	if (!la->ring) {
-		rc = io_getevents(la->ctx, 0, max, events, &none);
+		rc = io_getevents(la->ctx->id, 0, max, events, &none);
 		return rc > 0 ? (unsigned)rc : 0;
 	}
 	head = la->ring->head;
