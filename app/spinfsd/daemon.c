@@ -62,7 +62,6 @@ static int start_reactors(struct spinfsd *d)
 		const struct spinfsd_reactor_config *r = &c->reactors[i];
 		struct sfs_reactor_opts opts = {.name = r->name,
 						.cpu = r->cpu,
-						.numa_node = c->memory.numa,
 						.idle = r->idle,
 						.spin_ns = r->spin_us * SFS_NS_PER_US};
 		int rc = sfs_reactor_create(&opts, &d->reactors[i]);
@@ -151,7 +150,8 @@ static int make_device(struct spinfsd *d, struct spinfsd_device *dv)
 				       .fs = dv->fs,
 				       .fs_ctx = dv->fs_ctx,
 				       .fs_info = dv->fs_info,
-				       .numa_node = d->config->memory.numa};
+				       .numa_node = d->config->memory.numa,
+				       .numa = &sfs_env_numa_host};
 
 	for (unsigned i = 0; i < count; i++)
 		reactors[i] = d->reactors[c->queues.reactors[i]];

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
-#include <numa.h>
-#include <numaif.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -141,39 +139,4 @@ unsigned sfs_env_heap_mib(unsigned rings, unsigned ring_size)
 	uint64_t bytes = (uint64_t)rings * ring_size * 40 * 12 / 10;
 
 	return SFS_MAX((unsigned)((bytes >> 20) + 1), ENV_HEAP_LEAST);
-}
-
-unsigned sfs_env_node_count(void)
-{
-	int nodes = numa_available() < 0 ? 1 : numa_num_configured_nodes();
-
-	return nodes > 0 ? (unsigned)nodes : 1;
-}
-
-int sfs_env_node_of(const void *addr)
-{
-	uintptr_t page_size = (uintptr_t)sysconf(_SC_PAGESIZE);
-	void *page = (void *)((uintptr_t)addr & ~(page_size - 1));
-	int status = -ENOENT;
-
-	/* move_pages without target nodes only asks, and allocates nothing. */
-	if (move_pages(0, 1, &page, NULL, &status, 0) < 0)
-		return -errno;
-	return status;
-}
-
-int sfs_env_bind(void *addr, size_t len, int node)
-{
-	unsigned long mask[CPU_SETSIZE / (8 * sizeof(unsigned long))] = {0};
-	const unsigned bits = 8 * sizeof(*mask);
-
-	if (node < 0 || sfs_env_node_count() <= 1)
-		return 0;
-	if ((size_t)node >= sizeof(mask) * 8)
-		return -EINVAL;
-	mask[(unsigned)node / bits] |= 1ul << ((unsigned)node % bits);
-	/* Preferred, not strict: a full node must not kill the daemon. */
-	if (mbind(addr, len, MPOL_PREFERRED, mask, sizeof(mask) * 8, MPOL_MF_MOVE) < 0)
-		return -errno;
-	return 0;
 }

@@ -31,7 +31,7 @@ struct sfs_reactor {
 	enum sfs_idle idle;
 	uint64_t spin_ns;
 	bool has_cpus;
-	cpu_set_t cpus;
+	cpu_set_t cpus; /* where it may run */
 	bool started;
 	pthread_t thread;
 };
@@ -201,6 +201,8 @@ int sfs_reactor_start(struct sfs_reactor *r)
 		CPU_SET(r->cpu, &r->cpus);
 		r->has_cpus = true;
 	}
+	if (!r->has_cpus)
+		r->has_cpus = sched_getaffinity(0, sizeof(r->cpus), &r->cpus) == 0;
 	if (r->has_cpus)
 		pthread_attr_setaffinity_np(&attr, sizeof(r->cpus), &r->cpus);
 	atomic_store(&r->stop, false);
@@ -229,6 +231,17 @@ int sfs_reactor_stop(struct sfs_reactor *r, uint64_t timeout_ns)
 		return -ETIMEDOUT;
 	r->started = false;
 	return 0;
+}
+
+void sfs_reactor_move(struct sfs_reactor *r, const cpu_set_t *cpus)
+{
+	cpu_set_t to;
+
+	if (!r->started || r->cpu >= 0 || !TAILQ_EMPTY(&r->pollers))
+		return;
+	CPU_AND(&to, cpus, &r->cpus);
+	if (CPU_COUNT(&to) && pthread_setaffinity_np(pthread_self(), sizeof(to), &to))
+		SFS_DEBUG("reactor %s stays on its CPUs", r->name);
 }
 
 void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller)

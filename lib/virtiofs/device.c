@@ -6,7 +6,6 @@
 #include <linux/virtio_fs.h>
 
 #include "device.h"
-#include "sfs_env.h"
 #include "sfs_log.h"
 
 int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
@@ -19,8 +18,7 @@ int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
 				      .init = o->fs_info.init,
 				      .lane_count = o->request_queue_count + 1,
 				      .reactors = o->reactors,
-				      .reactor_count = o->reactor_count,
-				      .numa_node = o->numa_node};
+				      .reactor_count = o->reactor_count};
 	struct sfs_device *dev;
 	int rc = -ENOMEM;
 
@@ -36,6 +34,7 @@ int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
 	dev->opts.tag = dev->tag;
 	memcpy(dev->reactors, o->reactors, o->reactor_count * sizeof(dev->reactors[0]));
 	dev->opts.reactors = dev->reactors;
+	dev->tables_node = -1;
 	dev->queue_count = o->request_queue_count + 1;
 	pthread_mutex_init(&dev->lock, NULL);
 	dev->past_ops = calloc(SFS_OP_COUNT, sizeof(*dev->past_ops));
@@ -115,18 +114,34 @@ void sfs_device_config_read(const struct sfs_device *dev, uint32_t offset, void 
 		       SFS_MIN(bytes, (uint32_t)sizeof(config) - offset));
 }
 
-/* Slots and tables of this queue go where the guest's memory is, unless the configuration says where. */
-static void queue_bind(struct sfs_device *dev, struct sfs_queue *q)
+/* The configured node, or the one where the guest's memory is: that of a page which the guest has written. */
+static int queue_node(const struct sfs_device *dev, const struct sfs_queue *q)
 {
-	int node = dev->opts.numa_node;
+	if (dev->opts.numa_node >= 0)
+		return dev->opts.numa_node;
+	/* To the kernel a page that we have not touched is nowhere yet. */
+	(void)*(const volatile uint16_t *)&q->vq.avail->idx;
+	return dev->opts.numa->node_of(q->vq.avail);
+}
 
-	if (sfs_env_node_count() < 2)
-		return;
+/* Slots and tables go to the node, and the reactor if it may and has no other queue. */
+static void queue_place(struct sfs_device *dev, struct sfs_queue *q)
+{
+	const struct sfs_env_numa *numa = dev->opts.numa;
+	struct iovec tables[SFS_SESSION_TABLES];
+	int node = queue_node(dev, q);
+
 	if (node < 0)
-		node = sfs_env_node_of(q->vq.used);
-	sfs_env_bind(q->lane.slots, q->lane.slot_count * sizeof(struct sfs_req), node);
-	sfs_env_bind(q->lane.bufs.mem, q->lane.bufs.mem_bytes, node);
-	sfs_env_bind(q->lane.bigs.mem, q->lane.bigs.mem_bytes, node);
+		return;
+	numa->bind(q->lane.slots, q->lane.slot_count * sizeof(struct sfs_req), node);
+	numa->bind(q->lane.bufs.mem, q->lane.bufs.mem_bytes, node);
+	numa->bind(q->lane.bigs.mem, q->lane.bigs.mem_bytes, node);
+	q->has_cpus = numa->cpus(node, &q->cpus) == 0;
+	if (node == dev->tables_node)
+		return;
+	for (unsigned i = 0, n = sfs_session_tables(dev->session, tables); i < n; i++)
+		numa->bind(tables[i].iov_base, tables[i].iov_len, node);
+	dev->tables_node = node;
 }
 
 int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sfs_vring_setup *setup)
@@ -168,7 +183,7 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 	if (rc)
 		return rc;
 	sfs_aside_fini(aside);
-	queue_bind(dev, q);
+	queue_place(dev, q);
 	pthread_mutex_lock(&dev->lock);
 	dev->queues[idx] = q;
 	pthread_mutex_unlock(&dev->lock);

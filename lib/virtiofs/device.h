@@ -23,7 +23,8 @@ struct sfs_device {
 	unsigned queue_count;
 	struct sfs_session *session;
 	struct sfs_workers_client *workers;
-	bool begun; /* the session has its root: a guest is or was there */
+	int tables_node; /* where the session's tables are; -1: wherever */
+	bool begun;      /* the session has its root: a guest is or was there */
 
 	pthread_mutex_t lock; /* the pointers below, between the control thread and readers of figures */
 	struct sfs_queue *queues[QUEUES_MAX];

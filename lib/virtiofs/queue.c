@@ -274,6 +274,8 @@ static void run_msg(struct sfs_msg *msg)
 
 	/* A predecessor that was given up has left by now: its messages came before. */
 	sfs_session_lane_join(q->session, q->idx);
+	if (q->has_cpus)
+		sfs_reactor_move(q->reactor, &q->cpus);
 	sfs_reactor_add(q->reactor, &q->poller);
 }
 

@@ -128,8 +128,7 @@ void fz_begin(void)
 				      .limits = {.inodes = 64, .handles = 16, .fds = 16, .lock_waiters = 4},
 				      .block_policy = SFS_BLOCK_NEVER,
 				      .lane_count = 1,
-				      .workers = (void *)&lane,
-				      .numa_node = -1};
+				      .workers = (void *)&lane};
 	struct sfs_lane_opts lo = {.slot_count = 4, .workers = so.workers, .engine = &none_aio};
 	struct sfs_fs_info info = {0};
 	struct sfs_conf_doc *doc;

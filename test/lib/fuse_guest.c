@@ -51,7 +51,7 @@ void fg_start_engine(struct fg *g, const struct sfs_fs_ops *ops, const char *opt
 		     uint64_t init_flags)
 {
 	struct sfs_workers_opts wo = {.count = 2};
-	struct sfs_session_opts so = {.fs = ops, .limits = *limits, .lane_count = lanes, .numa_node = -1};
+	struct sfs_session_opts so = {.fs = ops, .limits = *limits, .lane_count = lanes};
 	struct sfs_fs_info info = {0};
 	struct sfs_conf_doc *doc;
 	struct sfs_conf_err err;

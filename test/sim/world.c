@@ -153,7 +153,8 @@ static void device_make(void)
 	    .workers_max = 4,
 	    .limits = {.inodes = 4096, .handles = 256, .fds = 512, .lock_waiters = 16},
 	    .fs = sim.fs,
-	    .numa_node = -1};
+	    .numa_node = -1,
+	    .numa = &sfs_env_numa_host};
 	struct sfs_conf_doc *doc;
 	struct sfs_conf_err err;
 
@@ -208,7 +209,7 @@ static void memory_make(void)
 
 void sim_world_begin(void)
 {
-	const struct sfs_reactor_opts ro = {.name = "sim", .cpu = -1, .numa_node = -1, .idle = SFS_IDLE_SPIN};
+	const struct sfs_reactor_opts ro = {.name = "sim", .cpu = -1, .idle = SFS_IDLE_SPIN};
 	char share[160];
 
 	sim_calls_at_once(false);

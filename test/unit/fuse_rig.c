@@ -121,8 +121,7 @@ void rig_start(const struct rig_opts *o)
 				      .block_policy = SFS_BLOCK_ALWAYS,
 				      .init_flags = o->driver_flags,
 				      .init = o->init,
-				      .lane_count = o->lanes ? o->lanes : 1,
-				      .numa_node = -1};
+				      .lane_count = o->lanes ? o->lanes : 1};
 
 	memset(&rig, 0, sizeof(rig));
 	if (!so.limits.inodes)

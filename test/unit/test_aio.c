@@ -523,7 +523,7 @@ static bool sleeper_arm(struct sfs_poller *poller)
 static void completions_wake_a_sleeping_reactor(void **state)
 {
 	static const struct sfs_poller_ops ops = {.poll = sleeper_poll, .arm = sleeper_arm};
-	struct sfs_reactor_opts opts = {.name = "t", .cpu = -1, .numa_node = -1, .idle = SFS_IDLE_ADAPTIVE};
+	struct sfs_reactor_opts opts = {.name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE};
 	struct rig *rig = *state;
 	bool direct = rig->direct_fd >= 0;
 	struct sleeper s = {.poller.ops = &ops, .rig = rig, .iov = {rig->mem, BLOCK}, .left = 3000};

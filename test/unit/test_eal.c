@@ -25,24 +25,28 @@ static void test_heap(void **state)
 
 static void test_nodes(void **state)
 {
+	const struct sfs_env_numa *numa = &sfs_env_numa_host;
 	size_t bytes = 16 << 12;
+	cpu_set_t cpus;
 	char *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	int node;
 
-	assert_true(sfs_env_node_count() >= 1);
 	/* Asking touches nothing. */
-	assert_int_equal(sfs_env_node_of(p), -ENOENT);
-	assert_int_equal(sfs_env_node_of(p + 100), -ENOENT);
+	assert_int_equal(numa->node_of(p), -ENOENT);
+	assert_int_equal(numa->node_of(p + 100), -ENOENT);
 	p[0] = 1;
-	node = sfs_env_node_of(p + 100);
-	assert_in_range(node, 0, sfs_env_node_count() - 1);
-	assert_int_equal(sfs_env_node_of(p + 4096), -ENOENT);
-	assert_int_equal(sfs_env_bind(p, bytes, node), 0);
-	assert_int_equal(sfs_env_bind(p, bytes, -1), 0);
+	node = numa->node_of(p + 100);
+	assert_in_range(node, 0, 1023);
+	assert_int_equal(numa->cpus(node, &cpus), 0);
+	assert_true(CPU_COUNT(&cpus) > 0);
+	assert_int_equal(numa->cpus(1023, &cpus), -ENOENT);
+	assert_int_equal(numa->node_of(p + 4096), -ENOENT);
+	assert_int_equal(numa->bind(p, bytes, node), 0);
+	assert_int_equal(numa->bind(p, bytes, -1), -EINVAL);
 	p[4096] = 1;
-	assert_int_equal(sfs_env_node_of(p + 4096), node);
+	assert_int_equal(numa->node_of(p + 4096), node);
 	munmap(p, bytes);
-	assert_int_equal(sfs_env_node_of(p), -EFAULT);
+	assert_int_equal(numa->node_of(p), -EFAULT);
 }
 
 /* Where each thread of this process may run: the one CPU given. */

@@ -48,8 +48,7 @@ static const struct sfs_poller_ops counter_ops = {counter_poll, counter_arm, cou
 
 static struct sfs_reactor *make(enum sfs_idle idle)
 {
-	struct sfs_reactor_opts opts = {
-	    .name = "t", .cpu = -1, .numa_node = -1, .idle = idle, .spin_ns = 1000};
+	struct sfs_reactor_opts opts = {.name = "t", .cpu = -1, .idle = idle, .spin_ns = 1000};
 	struct sfs_reactor *r = NULL;
 
 	assert_int_equal(sfs_reactor_create(&opts, &r), 0);

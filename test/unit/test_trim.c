@@ -37,8 +37,7 @@ static int setup(void **state)
 	struct sfs_session_opts so = {
 	    .fs = &no_fs,
 	    .limits = {.inodes = COUNT + 1000, .handles = 4, .fds = 16, .node_fds = 4},
-	    .lane_count = 1,
-	    .numa_node = -1};
+	    .lane_count = 1};
 
 	assert_int_equal(sfs_workers_create(&wo, &t.workers), 0);
 	t.client = sfs_workers_client_create(t.workers, 2);

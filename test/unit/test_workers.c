@@ -381,7 +381,7 @@ static bool lane_arm(struct sfs_poller *poller)
 static void finished_calls_wake_a_sleeping_reactor(void **state)
 {
 	static const struct sfs_poller_ops ops = {.poll = lane_poll, .arm = lane_arm};
-	struct sfs_reactor_opts opts = {.name = "t", .cpu = -1, .numa_node = -1, .idle = SFS_IDLE_ADAPTIVE};
+	struct sfs_reactor_opts opts = {.name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE};
 	struct sfs_workers *wk = make(2, 0);
 	struct lane lane = {.poller.ops = &ops, .left = 20000, .client = sfs_workers_client_create(wk, 1)};
 	struct sfs_reactor_stats stats;

@@ -34,18 +34,21 @@ void sfs_env_fini(void);
  * that starts. */
 unsigned sfs_env_heap_mib(unsigned rings, unsigned ring_size);
 
-/** NUMA nodes that have memory; at least 1. Any thread. */
-unsigned sfs_env_node_count(void);
-
-/** The node that backs @addr, or -errno: -ENOENT (not touched yet), -EFAULT, -ENOSYS. Touches nothing. Any
- * thread; a system call. */
-int sfs_env_node_of(const void *addr);
-
 /**
- * Puts the pages of [addr, addr + len) on @node (whole pages; those not touched yet, too). 0, also where
- * there is one node only or
- * @node is negative; or -errno of mbind. Any thread; may take long if pages have to move.
+ * What is asked of the host about NUMA nodes, and told it. On a host with one node all of it works, too; a kernel without NUMA
+ * answers -ENOSYS to the question, and binding does nothing.
  */
-int sfs_env_bind(void *addr, size_t len, int node);
+struct sfs_env_numa {
+	/** The node that backs the page at @addr, or -errno: -ENOENT (this process has not touched it yet), -EFAULT,
+	 * -ENOSYS. Touches nothing. Any thread; a system call. */
+	int (*node_of)(const void *addr);
+	/** Puts the whole pages of [addr, addr + len) on @node if it has room, also those not touched yet. 0, or -errno of
+	 * mbind: -EINVAL (no such node), -EPERM. Any thread; may take long if pages have to move. */
+	int (*bind)(void *addr, size_t len, int node);
+	/** The CPUs of @node. 0 or -errno: -ENOENT (no such node, no sysfs), -EINVAL (it has none). May block. */
+	int (*cpus)(int node, cpu_set_t *set);
+};
+
+extern const struct sfs_env_numa sfs_env_numa_host;
 
 #endif

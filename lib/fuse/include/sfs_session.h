@@ -23,7 +23,6 @@ struct sfs_session_opts {
 	unsigned reactor_count;
 	struct sfs_workers_client
 	    *workers; /* closes descriptors where a reactor must not; NULL: closed inline */
-	int numa_node;
 };
 
 /** Makes a session with empty tables; address space is reserved, memory comes with use. 0 or -errno. Control thread. */
@@ -40,6 +39,10 @@ void sfs_session_end(struct sfs_session *se);
 /** Lane @idx begins or ends to take part in barriers. Its reactor, or a control thread while the lane does not run. */
 void sfs_session_lane_join(struct sfs_session *se, unsigned idx);
 void sfs_session_lane_leave(struct sfs_session *se, unsigned idx);
+
+#define SFS_SESSION_TABLES 4
+/** The mappings of the tables of nodes, handles and descriptors, for whoever places memory. Their count, at most SFS_SESSION_TABLES. Any thread. */
+unsigned sfs_session_tables(const struct sfs_session *se, struct iovec tables[SFS_SESSION_TABLES]);
 
 struct sfs_session_figures {
 	uint64_t inodes, handles, fds, limit_hits, bytes_copied;

@@ -50,7 +50,6 @@ enum sfs_idle { SFS_IDLE_SPIN, SFS_IDLE_ADAPTIVE };
 struct sfs_reactor_opts {
 	const char *name; /* copied; at most 12 bytes are shown as thread name */
 	int cpu;          /* CPU to pin to, -1: not pinned */
-	int numa_node;    /* node of the reactor's own memory, -1: wherever */
 	enum sfs_idle idle;
 	uint64_t spin_ns;      /* adaptive: how long to spin before sleeping */
 	const cpu_set_t *cpus; /* where an unpinned reactor may run, NULL: as the creator */
@@ -89,6 +88,12 @@ unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns);
 bool sfs_reactor_arm(struct sfs_reactor *r);
 /** Ends what sfs_reactor_arm() began. */
 void sfs_reactor_disarm(struct sfs_reactor *r);
+
+/**
+ * Moves a reactor that is not pinned and polls nothing to those of @cpus on which it may run; elsewhere and where there is
+ * none it stays. The reactor's thread only; a system call.
+ */
+void sfs_reactor_move(struct sfs_reactor *r, const cpu_set_t *cpus);
 
 /** Adds a poller: from the next turn on it is called. The reactor's thread only (send a message to get there). */
 void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller);

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "sfs_aio.h"
+#include "sfs_env.h"
 #include "sfs_fs.h"
 #include "sfs_mem.h"
 #include "sfs_reactor.h"
@@ -45,7 +46,8 @@ struct sfs_device_opts {
 	const struct sfs_fs_ops *fs;
 	void *fs_ctx; /* from fs->create(); the device calls fs->destroy() in sfs_device_destroy() */
 	struct sfs_fs_info fs_info; /* from fs->create() */
-	int numa_node;              /* where slots go; -1: the node of the guest's memory */
+	int numa_node; /* where slots and tables go, and reactors that may; -1: the node of the guest's memory */
+	const struct sfs_env_numa *numa; /* how they get there */
 };
 
 /** Makes a device without running queues. 0 or -errno (-ENOMEM, -EINVAL). Control thread. */
