@@ -541,7 +541,7 @@ int spinfsd_config_parse(struct sfs_conf_doc *doc, const struct spinfsd_host *ho
 	    .doc = doc,
 	    .version = 1,
 	    .log = {.level = SFS_LOG_INFO, .target = SFS_LOG_STDERR},
-	    .control_socket = "/run/spinfs/control.sock",
+	    .control_socket = SPINFSD_RUN_DIR "/control.sock",
 	    .stop_timeout_ms = 30000,
 	    .sandbox = SPINFSD_SANDBOX_NONE,
 	    .seccomp = SPINFSD_SECCOMP_NONE,

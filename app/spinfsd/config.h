@@ -14,6 +14,9 @@
 #include "sfs_log.h"
 #include "sfs_reactor.h"
 
+/* Where the default control socket lies; made at start where it is missing. */
+#define SPINFSD_RUN_DIR "/run/spinfs"
+
 #define SPINFSD_MODE_UNSET UINT32_MAX
 
 enum spinfsd_engine {

@@ -10,6 +10,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon.h"
@@ -60,10 +61,8 @@ static int start_reactors(struct spinfsd *d)
 		return -ENOMEM;
 	for (unsigned i = 0; i < c->reactor_count; i++) {
 		const struct spinfsd_reactor_config *r = &c->reactors[i];
-		struct sfs_reactor_opts opts = {.name = r->name,
-						.cpu = r->cpu,
-						.idle = r->idle,
-						.spin_ns = r->spin_us * SFS_NS_PER_US};
+		struct sfs_reactor_opts opts = {
+		    .name = r->name, .cpu = r->cpu, .idle = r->idle, .spin_ns = r->spin_us * SFS_NS_PER_US};
 		int rc = sfs_reactor_create(&opts, &d->reactors[i]);
 
 		if (rc == 0)
@@ -324,6 +323,17 @@ static int start_env(struct spinfsd *d)
 	return rc;
 }
 
+/* The place of the default control socket, which the README suggests for the devices' sockets, too. Any other path is its
+ * user's to make. */
+static void make_run_dir(const struct spinfsd *d)
+{
+	const char *path = d->config->control_socket;
+
+	if (path && strncmp(path, SPINFSD_RUN_DIR "/", sizeof(SPINFSD_RUN_DIR)) == 0 &&
+	    mkdir(SPINFSD_RUN_DIR, 0755) < 0 && errno != EEXIST)
+		SFS_WARN("%s cannot be made: %s", SPINFSD_RUN_DIR, strerror(errno));
+}
+
 static int start_operator(struct spinfsd *d)
 {
 	struct sfs_rpc_server_opts opts = {.path = d->config->control_socket,
@@ -355,6 +365,7 @@ int spinfsd_start(struct spinfsd *d)
 		return rc;
 	if (sfs_cpus_format(&d->config->workers.cpus, cpus, sizeof(cpus)) > 0)
 		d->iowq_cpus = strdup(cpus);
+	make_run_dir(d);
 	rc = spinfsd_engine_pick(d->config->io.engine, &d->engine);
 	if (rc == 0)
 		rc = start_reactors(d);

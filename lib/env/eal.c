@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -95,6 +96,20 @@ static int env_start(const struct sfs_env_opts *opts, char *lcores)
 	return rc < 0 ? rc : 0;
 }
 
+/* EAL makes a directory for files of its own even where it is told to make none; an empty one is in nobody's use. */
+static void env_tidy(void)
+{
+	char dir[PATH_MAX], *end;
+
+	snprintf(dir, sizeof(dir), "%s", rte_eal_get_runtime_dir());
+	rmdir(dir);
+	end = strrchr(dir, '/');
+	if (!end)
+		return;
+	*end = '\0';
+	rmdir(dir);
+}
+
 int sfs_env_init(const struct sfs_env_opts *opts)
 {
 	static bool done;
@@ -122,6 +137,8 @@ int sfs_env_init(const struct sfs_env_opts *opts)
 	if (rc == 0) {
 		done = true;
 		rc = env_start(opts, lcores);
+		if (rc == 0)
+			env_tidy();
 	}
 	free(lcores);
 	return rc;

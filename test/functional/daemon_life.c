@@ -557,12 +557,37 @@ static void test_exit_statuses(struct fn_env *env)
 	}
 }
 
+/* The default control socket's directory is made where it is missing. */
+static void test_run_dir(struct fn_env *env)
+{
+	const char *config = fn_path(env, "default.json");
+	char text[512], out[4096];
+	struct stat st;
+
+	if (access("/run/spinfs", F_OK) == 0)
+		fn_skip("/run/spinfs is there: somebody's own");
+	snprintf(text, sizeof(text),
+		 "{ \"devices\": [ { \"tag\": \"t\", \"socket\": { \"path\": \"/run/spinfs/test-%d.sock\" },"
+		 " \"fs\": { \"driver\": \"passthrough\", \"options\": { \"shared_dir\": \"%s\" } } } ] }",
+		 getpid(), env->share);
+	fn_put(config, text);
+	fn_start(env, (const char *const[]){"--config", config, NULL});
+	fn_until(access("/run/spinfs/control.sock", F_OK) == 0);
+	assert_int_equal(stat("/run/spinfs", &st), 0);
+	assert_int_equal(st.st_mode, S_IFDIR | 0755);
+	assert_int_equal(fn_shell(out, sizeof(out), "%s status", program("spinfs-ctl")), 0);
+	assert_int_equal(kill(env->pid, SIGTERM), 0);
+	fn_expect_exit(env, 0);
+	assert_int_equal(rmdir("/run/spinfs"), 0);
+}
+
 const struct fn_test fn_tests[] = {
     {"as nobody", test_as_nobody, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"hugepages", test_hugepages, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
     {"SIGTERM in flight", test_sigterm, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"SIGINT in flight", test_sigint, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
     {"SIGTERM under load", test_sigterm_under_load, {NULL}, 0},
+    {"/run/spinfs", test_run_dir, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
     {"stale sockets", test_stale_socket, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"live sockets", test_live_socket, {NULL}, FN_ONCE},
     {"socket is a file", test_socket_is_a_file, {NULL}, FN_NO_DAEMON | FN_ONCE},
