@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include "fuse_rig.h"
@@ -283,4 +284,23 @@ int rig_init(uint32_t major, uint32_t minor, uint64_t flags, uint32_t bytes, str
 		memcpy(out, m->out + OUT_HEAD, m->used - OUT_HEAD);
 	free(m);
 	return rc;
+}
+
+int rig_fd(void)
+{
+	int fd = open("/", O_PATH | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+bool rig_fd_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+void rig_req_end(struct sfs_req *req)
+{
+	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+	free(req);
 }

@@ -103,4 +103,10 @@ int rig_do(struct rig_msg *m);
 /** rig_do() of an INIT. */
 int rig_init(uint32_t major, uint32_t minor, uint64_t flags, uint32_t bytes, struct fuse_init_out *out);
 
+/** An open descriptor, and whether one is open. */
+int rig_fd(void);
+bool rig_fd_open(int fd);
+/** The end of a request that a test made by itself (calloc): its pins go, then it. */
+void rig_req_end(struct sfs_req *req);
+
 #endif

@@ -62,6 +62,25 @@ void rig_start(struct rig *r, const char *options)
 	rig_start_with(r, options, RIG_FLAGS_ALL, NULL);
 }
 
+int rig_try(struct rig *r, const char *options, char *text, size_t bytes)
+{
+	struct sfs_conf_doc *doc;
+	struct sfs_conf_err err = {""};
+	struct sfs_fs_info info;
+	char json[2048];
+	void *fs;
+	int rc;
+
+	snprintf(json, sizeof(json), "{\"shared_dir\": \"%s\"%s}", r->share, options);
+	assert_int_equal(sfs_conf_doc_parse(json, strlen(json), "f", &doc, &err), 0);
+	rc = sfs_fs_passthrough.create(sfs_conf_doc_root(doc), &fs, &info, &err);
+	if (rc == 0)
+		sfs_fs_passthrough.destroy(fs);
+	snprintf(text, bytes, "%s", err.text);
+	sfs_conf_doc_destroy(doc);
+	return rc;
+}
+
 void rig_stop(struct rig *r)
 {
 	if (!r->started)

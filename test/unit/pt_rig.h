@@ -43,6 +43,8 @@ void rig_start(struct rig *r, const char *options);
 void rig_start_with(struct rig *r, const char *options, uint64_t init_flags,
 		    const struct sfs_session_limits *limits);
 void rig_stop(struct rig *r);
+/** Makes the driver on the share with more options, and destroys it: 0, or -errno with what it says in @text. */
+int rig_try(struct rig *r, const char *options, char *text, size_t bytes);
 
 /** Host side: makes a regular file in the share (or anywhere below top, by "../name"). */
 void rig_file(struct rig *r, const char *name, const char *text);

@@ -24,12 +24,6 @@ static struct sfs_req *req_new(uint32_t pid)
 	return req;
 }
 
-static void req_end(struct sfs_req *req)
-{
-	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
-	free(req);
-}
-
 static int setup(void **state)
 {
 	rig_start(&(struct rig_opts){.limits = {.inodes = 64, .handles = 8, .fds = 16, .node_fds = 4}});
@@ -41,19 +35,6 @@ static int teardown(void **state)
 {
 	rig_stop();
 	return 0;
-}
-
-static int some_fd(void)
-{
-	int fd = open("/", O_PATH | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
-static bool is_open(int fd)
-{
-	return fcntl(fd, F_GETFD) >= 0;
 }
 
 static uint64_t fds(void)
@@ -70,7 +51,7 @@ static uint64_t handle_of(uint64_t node)
 	uint64_t fh;
 
 	assert_non_null(sfs_handle_open(req, node, -1, O_RDWR, 0, &fh));
-	req_end(req);
+	rig_req_end(req);
 	return fh;
 }
 
@@ -79,7 +60,7 @@ static void release(uint64_t node, uint64_t fh)
 	struct sfs_req *req = req_new(1);
 
 	assert_int_equal(sfs_handle_release(req, node, fh), 0);
-	req_end(req);
+	rig_req_end(req);
 }
 
 /* Makes @owner known through @fh; the number of its descriptor, -1: refused. */
@@ -91,10 +72,10 @@ static int add(uint64_t node, uint64_t fh, uint64_t owner, uint32_t pid, uint32_
 	int fd = -1;
 
 	assert_non_null(h);
-	ent = sfs_lock_owner_add(req, h, owner, some_fd(), flags);
+	ent = sfs_lock_owner_add(req, h, owner, rig_fd(), flags);
 	if (ent)
 		fd = ent->fd;
-	req_end(req);
+	rig_req_end(req);
 	return fd;
 }
 
@@ -105,7 +86,7 @@ static int find(uint64_t node, uint64_t owner, uint32_t pid, uint32_t *flags)
 	struct sfs_fdent *ent = sfs_lock_owner_find(req, node, owner, pid, flags);
 	int fd = ent ? ent->fd : -1;
 
-	req_end(req);
+	rig_req_end(req);
 	return fd;
 }
 
@@ -116,8 +97,8 @@ static bool drop(uint64_t node, uint64_t owner)
 	bool was = ent;
 
 	/* Usable until the request ends, whoever drops it. */
-	assert_true(!ent || is_open(ent->fd));
-	req_end(req);
+	assert_true(!ent || rig_fd_open(ent->fd));
+	rig_req_end(req);
 	return was;
 }
 
@@ -143,7 +124,7 @@ static void test_found_by_node_and_owner(void **state)
 	assert_int_equal(find(6, BOB, 0, &flags), -1);
 	assert_int_equal(find(7, ALICE, 0, &flags), -1);
 	assert_true(drop(NODE, ALICE));
-	assert_false(is_open(a));
+	assert_false(rig_fd_open(a));
 	assert_false(drop(NODE, ALICE));
 	assert_int_equal(find(NODE, ALICE, 0, &flags), -1);
 	assert_int_equal(find(6, ALICE, 0, &flags), c);
@@ -177,17 +158,17 @@ static void test_released(void **state)
 	uint32_t flags;
 
 	release(NODE, fh);
-	assert_true(is_open(a) && is_open(b));
+	assert_true(rig_fd_open(a) && rig_fd_open(b));
 	/* Nobody would ever look for one that came now. */
-	assert_null(sfs_lock_owner_add(req, h, 4, some_fd(), O_RDWR));
+	assert_null(sfs_lock_owner_add(req, h, 4, rig_fd(), O_RDWR));
 	assert_int_equal(fds(), 3);
 	/* RELEASE itself takes them one by one. */
 	ent = sfs_lock_owner_pop(req, h);
 	assert_non_null(ent);
 	assert_true(ent->fd == a || ent->fd == b);
-	assert_true(is_open(ent->fd));
-	req_end(req);
-	assert_false(is_open(a) || is_open(b));
+	assert_true(rig_fd_open(ent->fd));
+	rig_req_end(req);
+	assert_false(rig_fd_open(a) || rig_fd_open(b));
 	assert_int_equal(find(NODE, ALICE, 0, &flags), -1);
 	assert_int_equal(find(NODE, BOB, 0, &flags), -1);
 	assert_int_equal(find(NODE, 3, 0, &flags), c);
@@ -195,7 +176,7 @@ static void test_released(void **state)
 	h = sfs_handle_pin(req, NODE, other, NULL);
 	assert_non_null(sfs_lock_owner_pop(req, h));
 	assert_null(sfs_lock_owner_pop(req, h));
-	req_end(req);
+	rig_req_end(req);
 	assert_int_equal(fds(), 0);
 }
 
@@ -219,18 +200,18 @@ static void test_next(void **state)
 	while ((ent = sfs_lock_owner_next(req, NODE, &pos, &pid))) {
 		struct sfs_pin_mark none = {0};
 
-		assert_true(is_open(ent->fd));
+		assert_true(rig_fd_open(ent->fd));
 		pids += pid;
 		sfs_req_unpin_to(req, none);
 	}
 	assert_int_equal(pids, 1 + 16);
-	req_end(req);
+	rig_req_end(req);
 }
 
 static void test_swap(void **state)
 {
 	uint64_t fh = handle_of(NODE);
-	int a = add(NODE, fh, ALICE, 10, O_RDONLY), fd = some_fd();
+	int a = add(NODE, fh, ALICE, 10, O_RDONLY), fd = rig_fd();
 	struct sfs_req *req = req_new(10), *rival = req_new(10);
 	struct sfs_fdent *old, *ent;
 	uint32_t flags;
@@ -239,18 +220,18 @@ static void test_swap(void **state)
 	old = sfs_lock_owner_find(req, NODE, ALICE, 0, &flags);
 	assert_non_null(sfs_lock_owner_find(rival, NODE, ALICE, 0, &flags));
 	assert_null(sfs_lock_owner_swap(req, NODE, ALICE, old, fd, O_RDWR));
-	assert_false(is_open(fd));
+	assert_false(rig_fd_open(fd));
 	assert_int_equal(find(NODE, ALICE, 0, &flags), a);
 	assert_int_equal(flags, O_RDONLY);
-	req_end(rival);
+	rig_req_end(rival);
 
-	fd = some_fd();
+	fd = rig_fd();
 	ent = sfs_lock_owner_swap(req, NODE, ALICE, old, fd, O_RDWR);
 	assert_non_null(ent);
 	assert_int_equal(ent->fd, fd);
-	assert_true(is_open(a)); /* pinned until then */
-	req_end(req);
-	assert_false(is_open(a));
+	assert_true(rig_fd_open(a)); /* pinned until then */
+	rig_req_end(req);
+	assert_false(rig_fd_open(a));
 	assert_int_equal(find(NODE, ALICE, 0, &flags), fd);
 	assert_int_equal(flags, O_RDWR);
 	assert_int_equal(fds(), 1);
@@ -259,8 +240,8 @@ static void test_swap(void **state)
 	req = req_new(10);
 	old = sfs_lock_owner_find(req, NODE, ALICE, 0, &flags);
 	assert_true(drop(NODE, ALICE));
-	assert_null(sfs_lock_owner_swap(req, NODE, ALICE, old, some_fd(), O_RDWR));
-	req_end(req);
+	assert_null(sfs_lock_owner_swap(req, NODE, ALICE, old, rig_fd(), O_RDWR));
+	rig_req_end(req);
 	assert_int_equal(fds(), 0);
 }
 
@@ -291,7 +272,7 @@ static void test_reset(void **state)
 	uint32_t flags;
 
 	assert_int_equal(rig_init(7, 38, 0, 64, &out), 0);
-	assert_false(is_open(a) || is_open(b));
+	assert_false(rig_fd_open(a) || rig_fd_open(b));
 	assert_false(sfs_lock_owner_any(se));
 	assert_int_equal(find(NODE, ALICE, 0, &flags), -1);
 	assert_true(add(NODE, handle_of(NODE), ALICE, 10, O_RDWR) >= 0);
@@ -352,7 +333,7 @@ static void hammer_one(struct hammer *h, struct sfs_req *req)
 		break;
 	}
 	/* Whatever others do: it is open as long as it is pinned. */
-	must(!ent || is_open(ent->fd));
+	must(!ent || rig_fd_open(ent->fd));
 	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
 }
 

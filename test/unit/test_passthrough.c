@@ -17,49 +17,29 @@
 
 /* --- options --- */
 
-static int try_create(struct rig *r, const char *options, char *text, size_t bytes)
-{
-	struct sfs_conf_doc *doc;
-	struct sfs_conf_err err = {""};
-	struct sfs_fs_info info;
-	char json[512];
-	void *fs;
-	int rc;
-
-	snprintf(json, sizeof(json), "{\"shared_dir\": \"%s\"%s}", r->share, options);
-	assert_int_equal(sfs_conf_doc_parse(json, strlen(json), "f", &doc, &err), 0);
-	rc = sfs_fs_passthrough.create(sfs_conf_doc_root(doc), &fs, &info, &err);
-	if (rc == 0)
-		sfs_fs_passthrough.destroy(fs);
-	snprintf(text, bytes, "%s", err.text);
-	sfs_conf_doc_destroy(doc);
-	return rc;
-}
-
 static void test_options(void **state)
 {
 	struct rig *r = *state;
 	char text[1024];
 
-	assert_int_equal(try_create(r, "", text, sizeof(text)), 0);
-	assert_int_equal(
-	    try_create(r, ", \"cache\": \"none\", \"entry_timeout_ms\": null", text, sizeof(text)), 0);
-	assert_int_equal(try_create(r, ", \"posix_lock\": true", text, sizeof(text)), -EINVAL);
+	assert_int_equal(rig_try(r, "", text, sizeof(text)), 0);
+	assert_int_equal(rig_try(r, ", \"cache\": \"none\", \"entry_timeout_ms\": null", text, sizeof(text)),
+			 0);
+	assert_int_equal(rig_try(r, ", \"posix_lock\": true", text, sizeof(text)), -EINVAL);
 	assert_non_null(strstr(text, "posix_lock"));
-	assert_int_equal(try_create(r, ", \"cache\": \"fast\"", text, sizeof(text)), -EINVAL);
+	assert_int_equal(rig_try(r, ", \"cache\": \"fast\"", text, sizeof(text)), -EINVAL);
 	assert_non_null(strstr(text, "cache"));
-	assert_int_equal(try_create(r, ", \"posix_acl\": \"always\", \"xattr\": false", text, sizeof(text)),
+	assert_int_equal(rig_try(r, ", \"posix_acl\": \"always\", \"xattr\": false", text, sizeof(text)),
 			 -EINVAL);
 	assert_non_null(strstr(text, "posix_acl"));
-	assert_int_equal(try_create(r, ", \"inode_fds_max\": 0", text, sizeof(text)), -EINVAL);
+	assert_int_equal(rig_try(r, ", \"inode_fds_max\": 0", text, sizeof(text)), -EINVAL);
 	assert_int_equal(
-	    try_create(r, ", \"max_write_bytes\": 4096, \"max_readahead_bytes\": null", text, sizeof(text)),
-	    0);
-	assert_int_equal(try_create(r, ", \"max_write_bytes\": 4095", text, sizeof(text)), -EINVAL);
-	assert_int_equal(try_create(r, ", \"max_background\": 65536", text, sizeof(text)), -EINVAL);
-	assert_int_equal(try_create(r, ", \"congestion_threshold\": 0", text, sizeof(text)), -EINVAL);
+	    rig_try(r, ", \"max_write_bytes\": 4096, \"max_readahead_bytes\": null", text, sizeof(text)), 0);
+	assert_int_equal(rig_try(r, ", \"max_write_bytes\": 4095", text, sizeof(text)), -EINVAL);
+	assert_int_equal(rig_try(r, ", \"max_background\": 65536", text, sizeof(text)), -EINVAL);
+	assert_int_equal(rig_try(r, ", \"congestion_threshold\": 0", text, sizeof(text)), -EINVAL);
 	strcat(r->share, "/missing");
-	assert_int_equal(try_create(r, "", text, sizeof(text)), -ENOENT);
+	assert_int_equal(rig_try(r, "", text, sizeof(text)), -ENOENT);
 	assert_non_null(strstr(text, "shared_dir"));
 	assert_non_null(strstr(text, "/missing"));
 }

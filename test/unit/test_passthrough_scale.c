@@ -5,6 +5,7 @@
  */
 #include <sys/resource.h>
 
+#include "../lib/shared_kib.h"
 #include "pt_rig.h"
 
 #define ROOT    SFS_ROOT_ID
@@ -36,21 +37,6 @@ static void shuffle(uint32_t *order, unsigned count)
 		order[i] = order[j];
 		order[j] = x;
 	}
-}
-
-/* Memory of the session's tables, in KiB. */
-static unsigned long shared_kib(void)
-{
-	unsigned long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/self/status", "re");
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "RssShmem: %lu", &kib) == 1)
-			break;
-	fclose(f);
-	return kib;
 }
 
 static void name_of(char name[32], unsigned i, bool moved)
@@ -145,11 +131,11 @@ static void test_many_names(void **state)
 	few.rlim_max = old.rlim_max;
 	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
 	rig_start_with(r, ", \"inode_fds_max\": 32", RIG_FLAGS_ALL, &limits);
-	empty = shared_kib();
+	empty = test_shared_kib();
 	for (unsigned round = 0; round < 2; round++) {
 		if (round == 0)
 			lookup_all(r, count, nodes);
-		full = shared_kib();
+		full = test_shared_kib();
 		assert_true(full - empty > count / 1024 * sizeof(struct sfs_node));
 		if (round == 0)
 			disturb(r, count);
@@ -160,7 +146,7 @@ static void test_many_names(void **state)
 			assert_int_equal(fc_getattr(&r->c, nodes[order[i]], NULL), -ESTALE);
 		/* A worker gives the memory back, but for what shares its pages with the directories: wait
 		 * for it. */
-		for (unsigned i = 0; shared_kib() - empty > (full - empty) / 3; i++) {
+		for (unsigned i = 0; test_shared_kib() - empty > (full - empty) / 3; i++) {
 			assert_true(i < 100000);
 			usleep(100);
 		}

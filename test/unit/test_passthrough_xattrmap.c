@@ -9,30 +9,11 @@
 
 /* --- the rules' text --- */
 
-static int create(struct rig *r, const char *options, char *text, size_t bytes)
-{
-	struct sfs_conf_err err = {""};
-	struct sfs_fs_info info;
-	struct sfs_conf_doc *doc;
-	char json[2048];
-	void *fs;
-	int rc;
-
-	snprintf(json, sizeof(json), "{\"shared_dir\": \"%s\"%s}", r->share, options);
-	assert_int_equal(sfs_conf_doc_parse(json, strlen(json), "f", &doc, &err), 0);
-	rc = sfs_fs_passthrough.create(sfs_conf_doc_root(doc), &fs, &info, &err);
-	if (rc == 0)
-		sfs_fs_passthrough.destroy(fs);
-	snprintf(text, bytes, "%s", err.text);
-	sfs_conf_doc_destroy(doc);
-	return rc;
-}
-
 static void refused(struct rig *r, const char *options, const char *why)
 {
 	char text[1024];
 
-	if (create(r, options, text, sizeof(text)) != -EINVAL || !strstr(text, why) ||
+	if (rig_try(r, options, text, sizeof(text)) != -EINVAL || !strstr(text, why) ||
 	    !strstr(text, "xattrmap"))
 		fail_msg("%s: %s", options, text);
 }
@@ -69,14 +50,14 @@ static void test_syntax(void **state)
 
 	for (size_t i = 0; i < SFS_ARRAY_SIZE(good); i++) {
 		snprintf(options, sizeof(options), ", \"xattrmap\": \"%s\"", good[i]);
-		if (create(r, options, text, sizeof(text)))
+		if (rig_try(r, options, text, sizeof(text)))
 			fail_msg("%s: %s", good[i], text);
 	}
 	for (size_t i = 0; i < SFS_ARRAY_SIZE(bad); i++) {
 		snprintf(options, sizeof(options), ", \"xattrmap\": \"%s\"", bad[i].rules);
 		refused(r, options, bad[i].why);
 	}
-	assert_int_equal(create(r, ", \"xattrmap\": null", text, sizeof(text)), 0);
+	assert_int_equal(rig_try(r, ", \"xattrmap\": null", text, sizeof(text)), 0);
 	refused(r, ", \"xattrmap\": \":ok:all:::\", \"xattr\": false", "needs");
 }
 
@@ -107,10 +88,10 @@ static void test_what_goes_together(void **state)
 	refused(r, ", \"xattrmap\": \":map::user.v.:\", \"killpriv_v2\": true", "killpriv_v2");
 	refused(r, ", \"xattrmap\": \":map:security.:user.v.:\", \"security_label\": \"auto\"",
 		"security_label");
-	assert_int_equal(create(r,
-				", \"xattrmap\": \":map:trusted.:user.v.:\", \"posix_acl\": \"always\", "
-				"\"killpriv_v2\": true",
-				text, sizeof(text)),
+	assert_int_equal(rig_try(r,
+				 ", \"xattrmap\": \":map:trusted.:user.v.:\", \"posix_acl\": \"always\", "
+				 "\"killpriv_v2\": true",
+				 text, sizeof(text)),
 			 0);
 	/* Left to the daemon, ACLs are off where they cannot be. */
 	rig_start(r, ", \"xattrmap\": \":map::user.v.:\"");

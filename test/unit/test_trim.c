@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../lib/shared_kib.h"
 #include "fuse_rig.h"
 
 #define COUNT 40000u /* some 5 MiB of records */
@@ -66,21 +67,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* Shared memory of this process, in KiB: the tables. */
-static unsigned long table_kib(void)
-{
-	unsigned long kib = 0;
-	char line[128];
-	FILE *f = fopen("/proc/self/status", "re");
-
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "RssShmem: %lu", &kib) == 1)
-			break;
-	fclose(f);
-	return kib;
-}
-
 static struct sfs_node_key key_of(uint64_t ino)
 {
 	struct sfs_node_key key = {.dev = 1, .ino = ino, .btime_ns = ino, .handle_bytes = 8};
@@ -124,7 +110,7 @@ static void fill(struct trimmed *t, uint64_t first)
 /* Until memory has gone down to a part of what it was; the worker is the one who does it. */
 static void await_kib(unsigned long at_most)
 {
-	for (unsigned i = 0; table_kib() > at_most; i++) {
+	for (unsigned i = 0; test_shared_kib() > at_most; i++) {
 		assert_true(i < 100000);
 		usleep(100);
 	}
@@ -133,13 +119,13 @@ static void await_kib(unsigned long at_most)
 static void test_memory_returns(void **state)
 {
 	struct trimmed *t = *state;
-	unsigned long empty = table_kib(), full;
+	unsigned long empty = test_shared_kib(), full;
 	struct sfs_session_figures f;
 	uint64_t *before = calloc(COUNT, sizeof(*before));
 
 	for (unsigned round = 0; round < 3; round++) {
 		fill(t, 1 + round * COUNT);
-		full = table_kib();
+		full = test_shared_kib();
 		assert_true(full - empty > COUNT * sizeof(struct sfs_node) / 1024);
 		for (unsigned i = 0; i < COUNT; i++)
 			sfs_node_forget(t->se, t->ids[i], 1);
@@ -160,11 +146,11 @@ static void test_memory_returns(void **state)
 static void test_the_known_stay(void **state)
 {
 	struct trimmed *t = *state;
-	unsigned long empty = table_kib(), full;
+	unsigned long empty = test_shared_kib(), full;
 	bool created;
 
 	fill(t, 1);
-	full = table_kib();
+	full = test_shared_kib();
 	for (unsigned i = 0; i < COUNT; i++)
 		if (i % 1000)
 			sfs_node_forget(t->se, t->ids[i], 1);
@@ -229,7 +215,7 @@ static void test_waves(void **state)
 	struct trimmed *t = *state;
 	struct wave w[2] = {{.t = t, .first = 1}, {.t = t, .first = 10000000}};
 	struct sfs_session_figures f;
-	unsigned long empty = table_kib();
+	unsigned long empty = test_shared_kib();
 
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(pthread_create(&w[i].thread, NULL, wave_main, &w[i]), 0);
