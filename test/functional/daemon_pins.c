@@ -93,7 +93,8 @@ static void parked_for_a_worker(struct fn_env *env, int how, bool write)
 	enum { HELD = 4 };
 	const struct fn_share shares[] = {
 	    {.tag = "slow", .more = "\"queues\": { \"request_count\": 2 }, \"limits\": { \"workers\": 4 }"},
-	    {.tag = "other"}};
+	    /* All workers are held: here none is asked. */
+	    {.tag = "other", .options = "\"inline_blocking\": \"always\""}};
 	uint64_t held_id, held_fh, nodeid, fh;
 	struct sfs_fg_req *held[HELD], *req, *release, *forget;
 	struct fuse_entry_out entry;
