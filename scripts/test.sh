@@ -29,7 +29,7 @@ suites=(
   'qemu     real guests: QEMU with software emulation'
   'lower    a real guest on shares of several filesystems: ext4, XFS, btrfs, tmpfs, overlayfs (with --quick: the first)'
   'fuzz     short runs of the fuzzers (not with --quick)'
-  'tidy     clang-tidy over the tree (not with --quick)'
+  'tidy     clang-tidy over the tree (only by --suite: minutes of analysis)'
 )
 
 quick=0 install=yes list=0 chosen=() engines=()
@@ -61,7 +61,7 @@ fi
 for suite in "${chosen[@]}"; do
   suite_names | grep -qx -- "$suite" || { echo "test.sh: no suite $suite; --list names them" >&2; exit 2; }
 done
-((${#chosen[@]})) || mapfile -t chosen < <(suite_names | grep -vx mutation)
+((${#chosen[@]})) || mapfile -t chosen < <(suite_names | grep -vxE 'mutation|tidy')
 ((${#engines[@]})) || engines=(io_uring libaio workers)
 
 # shellcheck source=scripts/lib.sh

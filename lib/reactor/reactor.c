@@ -181,6 +181,8 @@ static void *reactor_thread(void *arg)
 			sfs_pause();
 			if (r->idle == SFS_IDLE_ADAPTIVE && now - last_busy >= r->spin_ns) {
 				reactor_sleep(r);
+				/* Whoever is woken by a timer finds its time has come. */
+				sfs_clock_resync(&r->clock);
 				last_busy = now = sfs_clock_now(&r->clock);
 			}
 		}
