@@ -253,6 +253,35 @@ static void test_forgotten_and_found(void **state)
 	rig_stop(r);
 }
 
+/* A guest that writes late sets the times of a file after its last close and its removal. */
+static void test_late_times_of_removed(void **state)
+{
+	struct fuse_setattr_in in = {.valid = FATTR_MTIME, .mtime = 12345};
+	struct rig *r = *state;
+	struct fuse_entry_out e;
+	uint64_t fh;
+
+	rig_start(r, ", \"writeback\": true");
+	for (int again = 0; again < 2; again++) { /* made; then looked up, long after it was made */
+		if (again) {
+			rig_file(r, "f", "text");
+			grow_old(r, "f");
+			assert_int_equal(fc_lookup(&r->c, ROOT, "f", &e), 0);
+			fc_forget(&r->c, e.nodeid, 1);
+			assert_int_equal(fc_lookup(&r->c, ROOT, "f", &e), 0);
+			assert_int_equal(fc_open(&r->c, e.nodeid, O_RDWR, &fh), 0);
+		} else {
+			assert_int_equal(fc_create(&r->c, ROOT, "f", O_RDWR, S_IFREG | 0644, &e, &fh), 0);
+		}
+		assert_int_equal(fc_write(&r->c, e.nodeid, fh, 0, "late", 4), 4);
+		assert_int_equal(fc_release(&r->c, e.nodeid, fh), 0);
+		assert_int_equal(fc_unlink(&r->c, ROOT, "f"), 0);
+		assert_int_equal(fc_setattr(&r->c, e.nodeid, &in, NULL), 0);
+		fc_forget(&r->c, e.nodeid, 1);
+	}
+	rig_stop(r);
+}
+
 /*
  * A name whose object was exchanged between the two calls of one look: the node that came of it opens nothing, and is not
  * found again.
@@ -310,8 +339,9 @@ static void test_mixed_up_with_a_fifo(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_changes_are_seen),    T(test_attributes_agree), T(test_replaced_is_another),
-	    T(test_forgotten_and_found), T(test_mixed_up_heals),   T(test_mixed_up_with_a_fifo),
+	    T(test_changes_are_seen),     T(test_attributes_agree),      T(test_replaced_is_another),
+	    T(test_forgotten_and_found),  T(test_late_times_of_removed), T(test_mixed_up_heals),
+	    T(test_mixed_up_with_a_fifo),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_fresh", tests, NULL, NULL);

@@ -245,6 +245,12 @@ static int pt_enter_stat(const struct pt_fs *fs, const struct sfs_node *parent, 
 	return (int)PT_CALL(statx(dirfd, name, flags, PT_STATX_MASK, stx));
 }
 
+/* With a writeback cache the guest sets times of files that it has closed and removed already: their nodes must hold them. */
+static bool pt_writes_late(const struct sfs_req *req)
+{
+	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE;
+}
+
 /* Whether a birth time is so long ago that a later inode of the same number has another one. */
 static bool pt_key_settled(const struct pt_fs *fs, const struct sfs_node_key *key)
 {
@@ -322,7 +328,7 @@ int pt_enter_made(struct sfs_req *req, const struct sfs_node *parent, int fd, st
 		return rc;
 	idx = pt_mount_find(fs, parent->key.mnt_idx, stx.stx_mnt_id);
 	/* Its handle is enough, but for one without a name, which waits for LINK. */
-	if (idx >= 0 && fs->mounts[idx].plain && stx.stx_nlink > 0) {
+	if (idx >= 0 && fs->mounts[idx].plain && stx.stx_nlink > 0 && !pt_writes_late(req)) {
 		pt_key_fill(fs, (unsigned)idx, &stx, &key);
 		rc = pt_key_handle(fs, fd, "", &key);
 		if (rc < 0 || key.handle_bytes)
@@ -358,7 +364,7 @@ int pt_enter_again(struct sfs_req *req, const struct sfs_node *parent, const str
 static bool pt_enter_known(struct sfs_req *req, const struct sfs_node *parent, unsigned idx,
 			   const struct statx *stx, bool keep, struct fuse_entry_out *entry)
 {
-	uint32_t flags = keep && S_ISDIR(stx->stx_mode) ? 0 : PT_NODE_SETTLED;
+	uint32_t flags = keep && (S_ISDIR(stx->stx_mode) || pt_writes_late(req)) ? 0 : PT_NODE_SETTLED;
 	struct sfs_node_key key;
 	uint64_t nodeid;
 
