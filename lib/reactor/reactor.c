@@ -167,26 +167,30 @@ static void reactor_sleep(struct sfs_reactor *r)
 static void *reactor_thread(void *arg)
 {
 	struct sfs_reactor *r = arg;
-	uint64_t last = sfs_clock_now(&r->clock), last_busy = last;
+	uint64_t last = sfs_clock_now(&r->clock), idle_since = last;
+	bool busy = false;
 
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
 		uint64_t now = sfs_clock_now(&r->clock);
-		unsigned work = sfs_reactor_turn(r, now);
 
-		if (work) {
+		/* What the turn before took is its own; idle time begins when a busy one has ended, however long it was. */
+		if (busy) {
 			SFS_STAT_ADD(r->stats.busy_ns, now - last);
-			last_busy = now;
+			idle_since = now;
 		} else {
 			SFS_STAT_ADD(r->stats.idle_ns, now - last);
-			sfs_pause();
-			if (r->idle == SFS_IDLE_ADAPTIVE && now - last_busy >= r->spin_ns) {
-				reactor_sleep(r);
-				/* Whoever is woken by a timer finds its time has come. */
-				sfs_clock_resync(&r->clock);
-				last_busy = now = sfs_clock_now(&r->clock);
-			}
 		}
 		last = now;
+		busy = sfs_reactor_turn(r, now) != 0;
+		if (busy)
+			continue;
+		sfs_pause();
+		if (r->idle == SFS_IDLE_ADAPTIVE && now - idle_since >= r->spin_ns) {
+			reactor_sleep(r);
+			/* Whoever is woken by a timer finds its time has come. */
+			sfs_clock_resync(&r->clock);
+			last = idle_since = sfs_clock_now(&r->clock);
+		}
 	}
 	return NULL;
 }

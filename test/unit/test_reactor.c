@@ -224,6 +224,62 @@ static void a_watched_descriptor_ends_sleep(void **state)
 	sfs_reactor_destroy(r);
 }
 
+/* A turn that took longer than the time to spin: the spinning begins when it is over, with many looks before the sleep. */
+#define LONG_SPIN_NS (200 * SFS_NS_PER_MS)
+
+struct longturn {
+	struct sfs_poller poller;
+	int out;
+	bool worked;
+	uint64_t looks; /* since the long turn */
+};
+
+static unsigned longturn_poll(struct sfs_poller *p, uint64_t now_ns)
+{
+	struct longturn *l = SFS_CONTAINER_OF(p, struct longturn, poller);
+
+	if (l->worked) {
+		l->looks++;
+		return 0;
+	}
+	while (sfs_now_ns() - now_ns < LONG_SPIN_NS + 20 * SFS_NS_PER_MS)
+		sfs_pause();
+	l->worked = true;
+	return 1;
+}
+
+static bool longturn_arm(struct sfs_poller *p)
+{
+	struct longturn *l = SFS_CONTAINER_OF(p, struct longturn, poller);
+	uint64_t looks = l->looks;
+
+	if (looks && write(l->out, &looks, sizeof(looks)) < 0)
+		return false;
+	l->looks = 0;
+	return false;
+}
+
+static const struct sfs_poller_ops longturn_ops = {longturn_poll, longturn_arm, NULL};
+
+static void a_long_turn_is_no_idle_time(void **state)
+{
+	struct sfs_reactor_opts opts = {
+	    .name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE, .spin_ns = LONG_SPIN_NS};
+	struct longturn l = {.poller.ops = &longturn_ops, .out = eventfd(0, 0)};
+	struct sfs_reactor *r = NULL;
+	uint64_t looks;
+
+	assert_int_equal(sfs_reactor_create(&opts, &r), 0);
+	sfs_reactor_add(r, &l.poller);
+	assert_int_equal(sfs_reactor_start(r), 0);
+	assert_int_equal(read(l.out, &looks, sizeof(looks)), sizeof(looks));
+	assert_true(looks > 1);
+	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
+	sfs_reactor_remove(r, &l.poller);
+	close(l.out);
+	sfs_reactor_destroy(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -233,6 +289,7 @@ int main(void)
 	    cmocka_unit_test(arm_refuses_sleep_while_there_is_work),
 	    cmocka_unit_test(no_message_is_lost_while_falling_asleep),
 	    cmocka_unit_test(a_watched_descriptor_ends_sleep),
+	    cmocka_unit_test(a_long_turn_is_no_idle_time),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
