@@ -15,6 +15,11 @@
 #define SLOW_SPELL_MIN (50 * SFS_NS_PER_MS)
 #define SLOW_SPELL_MAX (2 * SFS_NS_PER_S)
 #define SLOW_MEMORY    SFS_NS_PER_S
+/* Of a share's time a twentieth may be waited away, and this much at once, before workers take over. */
+#define WAITED_SHARE 20
+#define WAITED_MAX   (2 * SFS_NS_PER_MS)
+/* What a long call that did not wait counts at most: the host of a virtual machine may have had the CPU. */
+#define WORKED_MAX (500 * SFS_NS_PER_US)
 /* How long the end of a session waits for closes that hang before it leaves them their memory. */
 #define DRAIN_NS (5 * SFS_NS_PER_S)
 
@@ -306,23 +311,37 @@ static bool call_worked_again(struct sfs_session *se, uint64_t now)
 	return now < last + SLOW_SPELL_MIN;
 }
 
-static bool call_blocked(struct sfs_session *se, uint64_t now)
+/* How much of a long call of @ns is the filesystem's. */
+static uint64_t call_blame(struct sfs_session *se, uint64_t now, uint64_t ns)
 {
 	struct switches before = noted;
 
 	if (!switches_read(&noted))
-		return true;
+		return ns;
 	/* A sleep that ended at once is no switch, so the difference may fall. */
 	if ((int64_t)(noted.voluntary - before.voluntary) > 0)
-		return true;
-	return noted.involuntary == before.involuntary && call_worked_again(se, now);
+		return ns;
+	return noted.involuntary == before.involuntary && call_worked_again(se, now) ? SFS_MIN(ns, WORKED_MAX)
+										     : 0;
 }
 
-void sfs_session_call_slow(struct sfs_session *se)
+/* Short waits that are few are everywhere, a journal's for one: they are forgiven at a rate. */
+static bool waited_too_long(struct sfs_session *se, uint64_t now, uint64_t ns)
+{
+	uint64_t last = atomic_exchange_explicit(&se->waited_at_ns, now, memory_order_relaxed);
+	uint64_t level = atomic_load_explicit(&se->waited_ns, memory_order_relaxed);
+	uint64_t forgiven = now > last ? (now - last) / WAITED_SHARE : 0;
+
+	level = (level > forgiven ? level - forgiven : 0) + ns;
+	atomic_store_explicit(&se->waited_ns, level < WAITED_MAX ? level : 0, memory_order_relaxed);
+	return level >= WAITED_MAX;
+}
+
+void sfs_session_call_slow(struct sfs_session *se, uint64_t ticks)
 {
 	uint64_t now = sfs_now_ns(), spell, last_end;
 
-	if (!call_blocked(se, now))
+	if (!waited_too_long(se, now, call_blame(se, now, ticks * SFS_NS_PER_US / sfs_ticks_per_us())))
 		return;
 	/* A spell soon after another is twice as long. */
 	spell = atomic_load_explicit(&se->slow_for_ns, memory_order_relaxed);

@@ -59,6 +59,8 @@ struct sfs_session {
 	_Atomic uint64_t slow_until_ns; /* AUTO: workers until then */
 	_Atomic uint64_t slow_for_ns;   /* how long the last spell was */
 	_Atomic uint64_t worked_ns;     /* when a call last took long without waiting */
+	_Atomic uint64_t waited_ns;     /* what long calls have cost, less what has been forgiven since */
+	_Atomic uint64_t waited_at_ns;  /* when that was brought up to date */
 	uint64_t slow_ticks;            /* what a call may take */
 
 	/* Waiters and barriers. */
@@ -191,7 +193,7 @@ int sfs_session_op_forget(struct sfs_req *req);
 int sfs_session_op_batch_forget(struct sfs_req *req);
 int sfs_session_op_interrupt(struct sfs_req *req);
 /** A blocking call ran on the reactor for @ticks: a slow one sends the share's calls to workers for a while. */
-void sfs_session_call_slow(struct sfs_session *se);
+void sfs_session_call_slow(struct sfs_session *se, uint64_t ticks);
 /** Notes how often this thread has been switched away until now. */
 void sfs_session_switches_note(void);
 extern __thread unsigned sfs_session_calls;
@@ -201,7 +203,7 @@ extern __thread unsigned sfs_session_calls;
 static inline void sfs_session_call_cost(struct sfs_session *se, uint64_t ticks)
 {
 	if (SFS_UNLIKELY(ticks > se->slow_ticks))
-		sfs_session_call_slow(se);
+		sfs_session_call_slow(se, ticks);
 	else if (SFS_UNLIKELY(++sfs_session_calls % CALLS_NOTED == 0))
 		sfs_session_switches_note();
 }
