@@ -153,10 +153,11 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count, off_t off)
 
 /* --- calls that take long --- */
 
-#define LONG_NS (400 * SFS_NS_PER_US)
+#define LONG_NS    (400 * SFS_NS_PER_US)
+#define WAITING_NS (3 * SFS_NS_PER_MS)
 
 /* How the next unlinkat() spends that time. */
-static enum { NOT_LONG, WAITING, WORKING, PREEMPTED } how_long;
+static enum { NOT_LONG, WAITING, WAITING_SHORTLY, WORKING, PREEMPTED } how_long;
 static struct {
 	long voluntary, involuntary;
 	bool as_told; /* the next look sees these; otherwise whoever looks was preempted since */
@@ -180,12 +181,12 @@ int __wrap_unlinkat(int fd, const char *name, int flags)
 {
 	/* On a worker nobody looks. */
 	if (how_long != NOT_LONG && gettid() == getpid()) {
-		uint64_t until = sfs_now_ns() + LONG_NS;
+		uint64_t until = sfs_now_ns() + (how_long == WAITING ? WAITING_NS : LONG_NS);
 
 		while (sfs_now_ns() < until)
 			;
 		switches.as_told = true;
-		switches.voluntary += how_long == WAITING;
+		switches.voluntary += how_long == WAITING || how_long == WAITING_SHORTLY;
 		switches.involuntary += how_long == PREEMPTED;
 		how_long = NOT_LONG;
 	}
@@ -658,7 +659,8 @@ static void until_worker(struct rig *r, int how)
 		assert_true(++tries < 1000);
 }
 
-/* Workers take over after a call that waited, or after two long ones that did not, but not for want of the CPU. */
+/* Workers take over after a call that waited, after some that waited shortly or were long without waiting, but not for a few of
+ * these, nor for want of the CPU. */
 static void test_long_calls(void **state)
 {
 	struct rig *r = *state;
@@ -668,6 +670,13 @@ static void test_long_calls(void **state)
 	for (int i = 0; i < 20; i++)
 		assert_false(unlink_on_worker(r, PREEMPTED));
 	until_worker(r, WAITING);
+	rig_stop(r);
+	rig_start(r, "");
+	for (int i = 0; i < 3; i++) {
+		assert_false(unlink_on_worker(r, WAITING_SHORTLY));
+		nanosleep(&pause, NULL);
+	}
+	until_worker(r, WAITING_SHORTLY);
 	rig_stop(r);
 	rig_start(r, "");
 	for (int i = 0; i < 3; i++) {
