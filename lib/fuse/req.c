@@ -18,7 +18,8 @@
 #define REAP_BATCH 64
 
 /* What requests count of a turn's share: see SFS_LANE_SHARE_NS. */
-#define SHARE_REQUEST_NS   500
+#define SHARE_REQUEST_NS   250
+#define SHARE_PIECE_NS     250 /* of a copy, beside its bytes: many small ones end, too */
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 8
 #define SHARE_BYTES_MIN    16384 /* not cut any further */
@@ -318,7 +319,7 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 		return 0;
 	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SHARE_BYTES_MIN);
 	want = SFS_MIN(want, room);
-	lane->share_ns -= (int64_t)(want / SHARE_BYTES_PER_NS);
+	lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS);
 	return want;
 }
 

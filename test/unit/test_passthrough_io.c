@@ -3,6 +3,8 @@
  * The passthrough driver: data, attributes, extended attributes, read-only shares, and where calls run.
  */
 #include <linux/falloc.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -78,22 +80,27 @@ static void make_cold(struct rig *r, const char *name)
 	close(fd);
 }
 
-/* Until the page cache really holds nothing at @offset: what another core works on is not dropped at once. */
+/* Until the page cache really holds nothing at @offset: what another core works on is not dropped at once. Looking is no read,
+ * which would have it read ahead. */
 static void await_cold(struct rig *r, const char *name, off_t offset)
 {
 	int fd = openat(r->dir, name, O_RDONLY | O_CLOEXEC);
-	char byte;
-	ssize_t n;
+	unsigned char there = 1;
+	struct statfs st;
+	void *page;
 
 	assert_true(fd >= 0);
-	do {
+	assert_int_equal(fstatfs(fd, &st), 0);
+	if (st.f_type == TMPFS_MAGIC)
+		skip(); /* never cold */
+	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, offset);
+	assert_ptr_not_equal(page, MAP_FAILED);
+	while (there & 1) {
 		make_cold(r, name);
-		n = preadv2(fd, &(struct iovec){&byte, 1}, 1, offset, RWF_NOWAIT);
-	} while (n == 1);
-	assert_int_equal(n, -1);
+		assert_int_equal(mincore(page, 4096, &there), 0);
+	}
+	munmap(page, 4096);
 	close(fd);
-	if (errno != EAGAIN)
-		skip(); /* a filesystem in memory */
 }
 
 /* --- READ and WRITE --- */
@@ -196,8 +203,11 @@ static void test_read_paths(void **state)
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_INLINE), 2);
 	assert_int_equal(fc_read(&r->c, node, fh, 0, buf, 131073), 131073);
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_INLINE), 3);
-	await_cold(r, "f", 524288);
-	assert_int_equal(fc_read(&r->c, node, fh, 524288, buf, 4096), 4096);
+	/* A look without waiting has the kernel read ahead, and if this thread is preempted in it the page is there after all. */
+	for (unsigned i = 0; i < 100 && rig_path(r, FUSE_READ, SFS_PATH_ENGINE) == 0; i++) {
+		await_cold(r, "f", 524288);
+		assert_int_equal(fc_read(&r->c, node, fh, 524288, buf, 4096), 4096);
+	}
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), 1);
 	sfs_session_figures(r->g.se, &fig);
 	assert_int_equal(fig.bytes_copied, 0);
@@ -205,9 +215,8 @@ static void test_read_paths(void **state)
 }
 
 /* A long read of cached data goes on in several turns, so that other guests' need not wait for the whole of it. */
-static void test_long_read_takes_turns(void **state)
+static void long_read(struct rig *r, const char *options, unsigned turns_min, unsigned turns_max)
 {
-	struct rig *r = *state;
 	char *buf = malloc(MIB), *again = malloc(MIB);
 	struct fuse_read_in in = {.size = MIB};
 	unsigned turns = 0;
@@ -215,7 +224,7 @@ static void test_long_read_takes_turns(void **state)
 
 	rig_file(r, "f", "");
 	pattern(buf, MIB, 1);
-	rig_start(r, ", \"inline_bytes_max\": 100000");
+	rig_start(r, options);
 	node = rig_node(r, ROOT, "f");
 	assert_int_equal(fc_open(&r->c, node, O_RDWR, &in.fh), 0);
 	assert_int_equal(fc_write(&r->c, node, in.fh, 0, buf, MIB), MIB);
@@ -227,10 +236,18 @@ static void test_long_read_takes_turns(void **state)
 		fg_turn(&r->g, 0);
 	assert_int_equal(r->c.m->out_bytes, MIB);
 	assert_memory_equal(buf, r->c.m->out, MIB);
-	assert_true(turns > 1 && turns <= 16);
+	assert_true(turns >= turns_min && turns <= turns_max);
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_INLINE), 2);
+	rig_stop(r);
 	free(again);
 	free(buf);
+}
+
+static void test_long_read_takes_turns(void **state)
+{
+	long_read(*state, ", \"inline_bytes_max\": 100000", 2, 16);
+	/* Pieces however small are a turn's work, too. */
+	long_read(*state, ", \"inline_bytes_max\": 512", 10, 64);
 }
 
 static void test_data_refused(void **state)
