@@ -82,6 +82,7 @@ lower_case() {
 
 suite_lower() {
   local kind
+  suite_not_quick lower || return 0
   guests_ready lower || return 0
   if ((EUID != 0)); then
     report_skip 'lower' 'only root may mount'
@@ -89,9 +90,7 @@ suite_lower() {
   fi
   for kind in ext4 xfs btrfs tmpfs overlay; do
     lower_case "$kind"
-    ((quick == 0)) || break
   done
-  ((quick == 0)) || return 0
   lower_case ext4 --inode-file-handles never
   lower_case ext4 --cache never
   lower_case xfs --cache always --writeback --killpriv-v2 --allow-direct-io

@@ -140,12 +140,12 @@ suite_functional() {
 
 suite_asan() {
   local programs folder=$build/asan
+  suite_not_quick asan || return 0
   build_variant asan || return 0
   mapfile -t programs < <(build_programs "$folder" test/unit)
   local -x ASAN_OPTIONS=detect_leaks=1:detect_stack_use_after_return=1
   local -x UBSAN_OPTIONS=print_stacktrace=1:halt_on_error=1
   programs_run asan 2 "$folder" "${programs[@]}"
-  ((quick == 0)) || return 0
   build_daemon asan asan || return 0
   # The others count processes, mappings and time, which the sanitizer changes.
   functional_run asan asan "${engines[0]}" 'daemon_(fs|ring|pins|owner|bad|bad_ids)$'
