@@ -3,6 +3,7 @@
  * Lock owners. One lock for all of it, held for a few loads: locking is rare beside the rest.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
@@ -22,7 +23,13 @@ struct sfs_lock_owner {
 	uint32_t handle_idx;
 	uint32_t hash_next;                /* index + 1, also of free records */
 	uint32_t handle_next, handle_prev; /* index + 1 */
-	uint32_t pad;
+	uint32_t granted;                  /* a lock at least once */
+};
+
+/* A request that waits; free where wait.type is F_UNLCK. */
+struct lock_wait {
+	struct sfs_lock_wait wait;
+	uint32_t next_free; /* index + 1 */
 };
 
 static void locks_lock(struct sfs_session *se)
@@ -51,7 +58,9 @@ int sfs_locks_create(struct sfs_session *se)
 		t->seed = sfs_now_ns() * 0x9e3779b97f4a7c15ull;
 	t->owners = sfs_table_map(t->cap * sizeof(*t->owners));
 	t->buckets = sfs_table_map(buckets * sizeof(*t->buckets));
-	return t->owners && t->buckets ? 0 : -ENOMEM;
+	t->wait_cap = se->limits.lock_waiters;
+	t->waits = sfs_table_map((t->wait_cap + 1ull) * sizeof(*t->waits));
+	return t->owners && t->buckets && t->waits ? 0 : -ENOMEM;
 }
 
 void sfs_locks_destroy(struct sfs_session *se)
@@ -62,6 +71,8 @@ void sfs_locks_destroy(struct sfs_session *se)
 		munmap(t->owners, t->cap * sizeof(*t->owners));
 	if (t->buckets)
 		munmap(t->buckets, (t->bucket_mask + 1ull) * sizeof(*t->buckets));
+	if (t->waits)
+		munmap(t->waits, (t->wait_cap + 1ull) * sizeof(*t->waits));
 }
 
 /* --- under the lock --- */
@@ -200,6 +211,7 @@ static struct sfs_lock_owner *owner_new(struct sfs_req *req, struct sfs_handle *
 	o->fd_idx = (uint32_t)(ent - se->fds) + 1;
 	o->open_flags = open_flags;
 	o->pid = req->in.pid;
+	o->granted = 0;
 	owner_link(se, o, handle);
 	return o;
 }
@@ -289,7 +301,8 @@ struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *han
 	return ent;
 }
 
-struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos, uint32_t *pid)
+struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos,
+				      struct sfs_lock_holder *holder)
 {
 	struct sfs_session *se = req->session;
 	struct lock_table *t = &se->locks;
@@ -303,7 +316,7 @@ struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint
 			const struct sfs_lock_owner *o = &t->owners[(*pos)++];
 
 			if (o->fd_idx && o->nodeid == nodeid) {
-				*pid = o->pid;
+				*holder = (struct sfs_lock_holder){.owner = o->owner, .pid = o->pid};
 				ent = owner_pin(req, o);
 			}
 		}
@@ -335,4 +348,108 @@ void sfs_locks_reset(struct sfs_session *se)
 	for (uint32_t i = 0; i < t->high; i++)
 		if (t->owners[i].fd_idx)
 			sfs_fd_unlink(se, owner_remove(se, &t->owners[i]));
+}
+
+void sfs_lock_owner_granted(struct sfs_req *req)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_lock_owner *o;
+
+	locks_lock(se);
+	o = owner_get(&se->locks, req->in.nodeid, req->arg.lk.owner);
+	if (o)
+		o->granted = 1;
+	locks_unlock(se);
+}
+
+/* --- who waits --- */
+
+struct sfs_lock_wait sfs_lock_wait_of(const struct sfs_req *req)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_lock_wait w;
+
+	locks_lock(se);
+	assert(req->lock_wait);
+	w = se->locks.waits[req->lock_wait - 1].wait;
+	locks_unlock(se);
+	return w;
+}
+
+void sfs_lock_wait_add(struct sfs_req *req)
+{
+	const struct fuse_lk_in *in = &req->arg.lk;
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	uint32_t at;
+
+	locks_lock(se);
+	at = t->wait_free;
+	if (at)
+		t->wait_free = t->waits[at - 1].next_free;
+	else
+		at = ++t->wait_high;
+	assert(at <= t->wait_cap); /* no more wait than limits.lock_waiters */
+	t->waits[at - 1].wait = (struct sfs_lock_wait){.nodeid = req->in.nodeid,
+						       .owner = in->owner,
+						       .start = in->lk.start,
+						       .end = in->lk.end,
+						       .serial = ++t->wait_serial,
+						       .type = in->lk.type};
+	locks_unlock(se);
+	req->lock_wait = at;
+}
+
+void sfs_lock_wait_forget(struct sfs_req *req)
+{
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	uint32_t at = req->lock_wait;
+
+	if (!at)
+		return;
+	req->lock_wait = 0;
+	locks_lock(se);
+	t->waits[at - 1].wait.type = F_UNLCK;
+	t->waits[at - 1].next_free = t->wait_free;
+	t->wait_free = at;
+	locks_unlock(se);
+}
+
+bool sfs_lock_wait_suspect(const struct sfs_req *req)
+{
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	uint64_t me = req->arg.lk.owner;
+	bool found = false;
+
+	locks_lock(se);
+	for (uint32_t i = 0; i < t->wait_high && !found; i++) {
+		const struct sfs_lock_wait *w = &t->waits[i].wait;
+		const struct sfs_lock_owner *o;
+
+		if (w->type == F_UNLCK || w->owner == me)
+			continue;
+		o = owner_get(t, w->nodeid, me);
+		found = o && o->granted;
+	}
+	locks_unlock(se);
+	return found;
+}
+
+unsigned sfs_lock_waits_get(struct sfs_session *se, uint64_t owner, uint64_t serial,
+			    struct sfs_lock_wait *waits, unsigned max)
+{
+	struct lock_table *t = &se->locks;
+	unsigned n = 0;
+
+	locks_lock(se);
+	for (uint32_t i = 0; i < t->wait_high && n < max; i++) {
+		const struct sfs_lock_wait *w = &t->waits[i].wait;
+
+		if (w->type != F_UNLCK && w->owner == owner && w->serial < serial)
+			waits[n++] = *w;
+	}
+	locks_unlock(se);
+	return n;
 }

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "sfs_iov.h"
+#include "sfs_lock.h"
 #include "sfs_log.h"
 #include "plant.h"
 #include "session_priv.h"
@@ -247,12 +248,19 @@ static bool lock_wait_admit(struct sfs_req *req)
 			lane->lock_waiter_count++;
 			lane->lock_every_ns = LOCK_EVERY_MIN;
 			lock_retry_arm(lane);
+			if (!(req->arg.lk.lk_flags & FUSE_LK_FLOCK))
+				sfs_lock_wait_add(req);
 			return true;
 		}
 		atomic_fetch_sub(&se->lock_waiters, 1);
 	}
 	sfs_session_limit_hit(se);
 	return false;
+}
+
+int sfs_req_lock_waits(struct sfs_req *req)
+{
+	return lock_wait_admit(req) ? 0 : -ENOLCK;
 }
 
 int sfs_req_wait_lock(struct sfs_req *req, uint16_t step, uint64_t epoch)
@@ -266,6 +274,7 @@ int sfs_req_wait_lock(struct sfs_req *req, uint16_t step, uint64_t epoch)
 
 static void lock_wait_end(struct sfs_req *req)
 {
+	sfs_lock_wait_forget(req);
 	req->lane->lock_waiter_count--;
 	atomic_fetch_sub(&req->session->lock_waiters, 1);
 }

@@ -26,6 +26,9 @@ struct lock_table {
 	uint32_t cap, high, free, bucket_mask;
 	uint64_t seed;
 	_Atomic uint32_t count;
+	struct lock_wait *waits; /* requests that wait for a record lock */
+	uint32_t wait_cap, wait_high, wait_free;
+	uint64_t wait_serial;
 };
 
 /* Node records that go back to the kernel together (trim.c). */
@@ -148,6 +151,9 @@ void sfs_locks_destroy(struct sfs_session *se);
 /** Forgets all owners; before the handles are reset. */
 void sfs_locks_reset(struct sfs_session *se);
 
+/** @req waits for a record lock from now on, until sfs_lock_wait_forget(). */
+void sfs_lock_wait_add(struct sfs_req *req);
+void sfs_lock_wait_forget(struct sfs_req *req);
 /** Forgets the owners that came through @h, whose last pin has gone. */
 void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h);
 

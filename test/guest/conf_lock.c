@@ -178,6 +178,37 @@ static void lock_flock_in_one_process(void)
 	OK(close(b));
 }
 
+/* Each holds what the other one waits for: one of them is told, and the other one gets it all when that one lets go. */
+static void lock_deadlock(void)
+{
+	int held[2], go[2];
+
+	conf_write_file("a", "", 0);
+	conf_write_file("b", "", 0);
+	conf_pipe(held);
+	conf_pipe(go);
+	pid_t pid = conf_fork();
+	int first = OK(open(pid ? "a" : "b", O_RDWR)), second = OK(open(pid ? "b" : "a", O_RDWR));
+	OK(lock_record(first, F_SETLKW, F_WRLCK, 0, 10));
+	if (pid) {
+		conf_await(held[0]);
+		conf_signal(go[1]);
+	} else {
+		conf_signal(held[1]);
+		conf_await(go[0]);
+	}
+	if (lock_record(second, F_SETLKW, F_WRLCK, 5, 1) < 0) {
+		EQ(errno, EDEADLK);
+		OK(lock_record(first, F_SETLK, F_UNLCK, 0, 0));
+		OK(lock_record(second, F_SETLKW, F_WRLCK, 5, 1));
+	}
+	OK(close(first));
+	OK(close(second));
+	if (pid == 0)
+		_exit(0);
+	conf_join(pid);
+}
+
 static void lock_counter_child(void)
 {
 	int fd = OK(open("counter", O_RDWR));
@@ -231,6 +262,7 @@ const struct conf_case conf_lock_cases[] = {
     {"lock_open_file_description", lock_open_file_description},
     {"lock_flock", lock_flock},
     {"lock_flock_in_one_process", lock_flock_in_one_process},
+    {"lock_deadlock", lock_deadlock},
     {"lock_counter_in_processes", lock_counter_in_processes},
     {"lock_modes", lock_modes},
     {NULL, NULL},

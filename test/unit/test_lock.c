@@ -184,10 +184,11 @@ static void test_next(void **state)
 {
 	uint64_t fh = handle_of(NODE), other = handle_of(6);
 	struct sfs_req *req = req_new(1);
-	uint32_t pos = 0, pid, pids = 0, flags;
+	uint32_t pos = 0, pids = 0, flags;
+	struct sfs_lock_holder holder;
 	struct sfs_fdent *ent;
 
-	assert_null(sfs_lock_owner_next(req, NODE, &pos, &pid));
+	assert_null(sfs_lock_owner_next(req, NODE, &pos, &holder));
 	add(NODE, fh, 100, 1, O_RDWR);
 	add(6, other, 100, 2, O_RDWR);
 	add(NODE, fh, 101, 4, O_RDWR);
@@ -197,11 +198,12 @@ static void test_next(void **state)
 	assert_true(find(NODE, 102, 16, &flags) >= 0);
 	assert_true(find(NODE, 100, 0, &flags) >= 0);
 	pos = 0;
-	while ((ent = sfs_lock_owner_next(req, NODE, &pos, &pid))) {
+	while ((ent = sfs_lock_owner_next(req, NODE, &pos, &holder))) {
 		struct sfs_pin_mark none = {0};
 
 		assert_true(rig_fd_open(ent->fd));
-		pids += pid;
+		assert_int_equal(holder.owner, holder.pid == 1 ? 100 : 102);
+		pids += holder.pid;
 		sfs_req_unpin_to(req, none);
 	}
 	assert_int_equal(pids, 1 + 16);
@@ -299,7 +301,8 @@ static void hammer_one(struct hammer *h, struct sfs_req *req)
 	uint64_t owner, fh;
 	struct sfs_fdent *ent = NULL;
 	struct sfs_handle *handle;
-	uint32_t flags = 0, pos = 0, pid;
+	struct sfs_lock_holder holder;
+	uint32_t flags = 0, pos = 0;
 	int fd;
 
 	h->random = h->random * 6364136223846793005ull + 1442695040888963407ull;
@@ -329,7 +332,7 @@ static void hammer_one(struct hammer *h, struct sfs_req *req)
 		ent = sfs_lock_owner_pop(req, handle);
 		break;
 	default:
-		ent = sfs_lock_owner_next(req, NODE, &pos, &pid);
+		ent = sfs_lock_owner_next(req, NODE, &pos, &holder);
 		break;
 	}
 	/* Whatever others do: it is open as long as it is pinned. */

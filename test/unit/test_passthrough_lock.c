@@ -12,6 +12,7 @@
 #define ALICE 0xa11ceull
 #define BOB   0xb0bull
 #define CAROL 0xca401ull
+#define DAVE  0xdaeull
 
 /* A file of the share, opened twice by the guest. */
 struct opened {
@@ -435,6 +436,88 @@ static void test_wait_flock(void **state)
 	assert_int_equal(wait_end(r, ex), 0);
 }
 
+/* --- deadlocks --- */
+
+/* A wait that closes no circle: it is not answered. */
+static struct fg_msg *waits(struct rig *r, uint64_t node, uint64_t fh, uint64_t owner, uint64_t at)
+{
+	unsigned before = r->g.lanes[0].lock_waiter_count;
+	struct fg_msg *m = wait_send(r, node, fh, owner, F_WRLCK, at, at, 0);
+
+	UNTIL((turn(r, 1), m->answered || r->g.lanes[0].lock_waiter_count > before));
+	turn(r, 50);
+	assert_false(m->answered);
+	return m;
+}
+
+/* Who would wait for itself gets an error and keeps what it has; the others wait until it lets go. */
+static void test_deadlock(void **state)
+{
+	const char *const policies[] = {"auto", "never", "always"};
+	struct rig *r = *state;
+
+	for (unsigned p = 0; p < 3; p++) {
+		struct fg_msg *a, *b;
+		char options[64];
+		struct opened o;
+		uint64_t g, fh;
+
+		snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policies[p]);
+		rig_start(r, options);
+		o = open_twice(r, O_RDWR);
+		rig_file(r, "g", "");
+		g = rig_node(r, ROOT, "g");
+		assert_int_equal(fc_open(&r->c, g, O_RDWR, &fh), 0);
+		/* Alice for Bob, Bob for Carol, over two files. */
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 9), 0);
+		assert_int_equal(set(r, o.node, o.a, BOB, F_RDLCK, 10, 19), 0);
+		assert_int_equal(set(r, g, fh, CAROL, F_WRLCK, 0, 0), 0);
+		a = waits(r, o.node, o.a, ALICE, 15);
+		b = waits(r, g, fh, BOB, 0);
+		/* It holds nothing that anybody waits for; then it does. */
+		assert_int_equal(set(r, o.node, o.b, CAROL, F_WRLCK, 0, 0), -EAGAIN);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, CAROL, F_WRLCK, 9, 9, 0)), -EDEADLK);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, CAROL, F_RDLCK, 0, 0, 0)), -EDEADLK);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, CAROL, F_RDLCK, 10, 12, 0)), 0);
+		assert_false(a->answered || b->answered);
+		/* What it had is still its own; when it goes the circle is none. */
+		assert_int_equal(set(r, g, fh, DAVE, F_WRLCK, 0, 0), -EAGAIN);
+		assert_int_equal(flush(r, g, fh, CAROL), 0);
+		assert_int_equal(wait_end(r, b), 0);
+		assert_false(a->answered);
+		assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+		assert_int_equal(flush(r, o.node, o.a, CAROL), 0);
+		assert_int_equal(wait_end(r, a), 0);
+		rig_stop(r);
+	}
+}
+
+/* Many wait for one another in a row, and one more closes the circle; those who only share a file are no part of it. */
+static void test_deadlock_row(void **state)
+{
+	enum { ROW = FG_SLOTS / 2 - 1 };
+	struct rig *r = *state;
+	struct fg_msg *m[ROW];
+	struct opened o;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDWR);
+	for (unsigned i = 0; i < ROW; i++)
+		assert_int_equal(set(r, o.node, o.a, 1 + i, F_WRLCK, i, i), 0);
+	for (unsigned i = 1; i < ROW; i++)
+		m[i] = waits(r, o.node, o.a, 1 + i, i - 1);
+	assert_int_equal(wait_end(r, wait_send(r, o.node, o.a, 1, F_WRLCK, ROW - 1, ROW - 1, 0)), -EDEADLK);
+	/* The same for two owners of whom only one holds anything. */
+	assert_int_equal(set(r, o.node, o.b, ALICE, F_WRLCK, 100, 100), 0);
+	m[0] = waits(r, o.node, o.b, ALICE, ROW - 1);
+	for (unsigned i = 0; i < ROW; i++) {
+		assert_int_equal(flush(r, o.node, o.a, 1 + i), 0);
+		if (i + 1 < ROW)
+			assert_int_equal(wait_end(r, m[i + 1]), 0);
+	}
+	assert_int_equal(wait_end(r, m[0]), 0);
+}
+
 /* Nobody tells when the host unlocks. */
 static void test_wait_for_host(void **state)
 {
@@ -636,6 +719,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_waiters, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_wait_free, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_wait_flock, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_deadlock, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_deadlock_row, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_wait_for_host, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_two_guests, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_waiters_bounded, rig_setup, rig_teardown),

@@ -16,9 +16,12 @@
 #include "pt.h"
 #include "sfs_lock.h"
 
-#define PID_OWNERS_MAX 64 /* how many owners one GETLK looks at for the process that stands in the way */
+/* What one look for a circle of waiters takes in: as many owners, of each so many waits. A larger one is not found. */
+#define CIRCLE_OWNERS_MAX 64
+#define CIRCLE_WAITS_MAX  8
+#define PID_OWNERS_MAX    64 /* how many owners one GETLK looks at for the process that stands in the way */
 
-enum { LOCK_TRY = PT_END + 1, LOCK_WOKEN, LOCK_PID };
+enum { LOCK_TRY = PT_END + 1, LOCK_WOKEN, LOCK_CIRCLE, LOCK_PID };
 
 /* What GETLK keeps between its steps. */
 struct pt_getlk {
@@ -212,7 +215,10 @@ static int64_t pt_lock_record(struct sfs_req *req)
 	ent = pt_owner_get(req, &err);
 	if (!ent)
 		return err;
-	return PT_CALL(fcntl(ent->fd, F_OFD_SETLK, &lock));
+	err = (int)PT_CALL(fcntl(ent->fd, F_OFD_SETLK, &lock));
+	if (err == 0)
+		sfs_lock_owner_granted(req);
+	return err;
 }
 
 static int64_t pt_lock_flock(struct sfs_req *req)
@@ -247,6 +253,80 @@ int pt_setlk(struct sfs_req *req)
 	return rc < 0 ? rc : pt_block(req, PT_END, pt_lock_fn);
 }
 
+/* --- circles of waiters --- */
+
+/* Owners that the request waits for, and those that they wait for in turn. */
+struct circle {
+	unsigned count;
+	uint64_t owners[CIRCLE_OWNERS_MAX];
+};
+
+static void circle_add(struct circle *c, uint64_t owner)
+{
+	for (unsigned i = 0; i < c->count; i++)
+		if (c->owners[i] == owner)
+			return;
+	if (c->count < CIRCLE_OWNERS_MAX)
+		c->owners[c->count++] = owner;
+}
+
+static int pt_conflicts(void *arg, struct flock *lock)
+{
+	const struct sfs_lock_wait *w = arg;
+	uint64_t start = (uint64_t)lock->l_start,
+		 end = lock->l_len ? start + (uint64_t)lock->l_len - 1 : INT64_MAX;
+
+	return start <= w->end && end >= w->start && (lock->l_type == F_WRLCK || w->type == F_WRLCK);
+}
+
+/* Adds whose locks stand in the way of @w. */
+static void circle_blockers(struct sfs_req *req, struct circle *c, struct sfs_lock_wait *w)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	struct sfs_lock_holder holder;
+	struct sfs_fdent *ent;
+	uint32_t pos = 0;
+
+	while ((ent = sfs_lock_owner_next(req, w->nodeid, &pos, &holder))) {
+		if (holder.owner != w->owner && pt_fdinfo_each(req, ent->fd, pt_conflicts, w) > 0)
+			circle_add(c, holder.owner);
+		sfs_req_unpin_to(req, mark);
+	}
+}
+
+/*
+ * Whether who asks waits, over others that came before it, for itself. So a circle is told to the one that closed it, and to
+ * nobody else, whoever looks first.
+ */
+static int64_t pt_circle_fn(struct sfs_req *req)
+{
+	struct sfs_lock_wait own = sfs_lock_wait_of(req), waits[CIRCLE_WAITS_MAX];
+	struct circle c = {0};
+	bool found = false;
+
+	circle_blockers(req, &c, &own);
+	for (unsigned i = 0; i < c.count && !found; i++) {
+		unsigned n =
+		    sfs_lock_waits_get(req->session, c.owners[i], own.serial, waits, CIRCLE_WAITS_MAX);
+
+		found = c.owners[i] == own.owner;
+		for (unsigned k = 0; k < n && !found; k++)
+			circle_blockers(req, &c, &waits[k]);
+	}
+	return found ? -EDEADLK : 0;
+}
+
+static int pt_lock_wait(struct sfs_req *req)
+{
+	int rc = sfs_req_lock_waits(req);
+
+	if (rc < 0)
+		return rc;
+	if (!(req->arg.lk.lk_flags & FUSE_LK_FLOCK) && sfs_lock_wait_suspect(req))
+		return pt_slow(req, LOCK_CIRCLE, pt_circle_fn);
+	return sfs_req_wait_lock(req, LOCK_WOKEN, pt_op(req)->offset);
+}
+
 int pt_setlkw(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
@@ -259,9 +339,9 @@ int pt_setlkw(struct sfs_req *req)
 			return rc;
 		break;
 	case PT_END:
-		if (req->res != -EAGAIN)
-			return pt_end(req);
-		return sfs_req_wait_lock(req, LOCK_WOKEN, op->offset);
+		return req->res == -EAGAIN ? pt_lock_wait(req) : pt_end(req);
+	case LOCK_CIRCLE:
+		return req->res < 0 ? (int)req->res : sfs_req_wait_lock(req, LOCK_WOKEN, op->offset);
 	default:
 		if (req->res < 0)
 			return (int)req->res;
@@ -312,16 +392,17 @@ static int pt_same_lock(void *arg, struct flock *lock)
 static int64_t pt_getlk_pid_fn(struct sfs_req *req)
 {
 	struct pt_getlk *g = pt_getlk_state(req);
-	uint32_t pos = 0, pid;
+	struct sfs_lock_holder holder;
+	uint32_t pos = 0;
 
 	for (unsigned i = 0; i < PID_OWNERS_MAX && g->found.pid == 0; i++) {
 		struct sfs_pin_mark mark = sfs_req_pin_mark(req);
-		struct sfs_fdent *ent = sfs_lock_owner_next(req, req->in.nodeid, &pos, &pid);
+		struct sfs_fdent *ent = sfs_lock_owner_next(req, req->in.nodeid, &pos, &holder);
 
 		if (!ent)
 			break;
 		if (pt_fdinfo_each(req, ent->fd, pt_same_lock, &g->found) > 0)
-			g->found.pid = pid;
+			g->found.pid = holder.pid;
 		sfs_req_unpin_to(req, mark);
 	}
 	return 0;

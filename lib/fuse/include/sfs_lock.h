@@ -15,6 +15,12 @@
 
 #include "sfs_table.h"
 
+/** An owner, and its process. */
+struct sfs_lock_holder {
+	uint64_t owner;
+	uint32_t pid;
+};
+
 /** Whether any owner is known: where not, a FLUSH has nothing to look for. */
 bool sfs_lock_owner_any(const struct sfs_session *se);
 
@@ -50,9 +56,39 @@ struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *han
 
 /**
  * Goes through the owners that are known on @nodeid: *@pos begins at 0. Returns the descriptor of the next,
- * pinned by @req, and in *@pid its process; NULL: no more. What comes and goes meanwhile may be missed. A
+ * pinned by @req, and who it is in *@holder; NULL: no more. What comes and goes meanwhile may be missed. A
  * worker: it may look at the whole table.
  */
-struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos, uint32_t *pid);
+struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos,
+				      struct sfs_lock_holder *holder);
+
+/** The owner of a lock request was granted it: it may stand in others' way from now on. */
+void sfs_lock_owner_granted(struct sfs_req *req);
+
+/* --- who waits for whom --- */
+
+/** A request that waits for a record lock: sfs_req_lock_waits(). */
+struct sfs_lock_wait {
+	uint64_t nodeid, owner;
+	uint64_t start, end; /* both included */
+	uint64_t serial;     /* who came later has a larger one */
+	uint32_t type;       /* F_RDLCK or F_WRLCK */
+};
+
+/** What @req, which waits, is waiting for. */
+struct sfs_lock_wait sfs_lock_wait_of(const struct sfs_req *req);
+
+/**
+ * Whether the wait of @req may close a circle: somebody else waits for a lock on a node where @req's owner was granted one.
+ * Quick, and true more often than there is one.
+ */
+bool sfs_lock_wait_suspect(const struct sfs_req *req);
+
+/**
+ * What @owner's requests wait for that came before @serial: at most @max of them to @waits, how many is returned. Of a circle the
+ * one that came last closes it: who looks only at those before it finds each circle once.
+ */
+unsigned sfs_lock_waits_get(struct sfs_session *se, uint64_t owner, uint64_t serial,
+			    struct sfs_lock_wait *waits, unsigned max);
 
 #endif

@@ -156,6 +156,7 @@ struct sfs_req {
 	struct sfs_call call;
 	int64_t (*call_fn)(struct sfs_req *req);
 	uint64_t wait_epoch;
+	uint32_t lock_wait; /* of a waiter for a record lock: its place in the session's table + 1 */
 	char tail[SFS_REQ_TAIL_BYTES];
 };
 
@@ -204,6 +205,12 @@ int sfs_req_wait(struct sfs_req *req, uint16_t step, uint64_t epoch);
  * operation does not go on: after a restart the request begins again at step 0, so it must have changed nothing.
  */
 int sfs_req_wait_lock(struct sfs_req *req, uint16_t step, uint64_t epoch);
+
+/**
+ * A lock was refused, and the request is going to wait: it counts as a waiter until it ends, as in sfs_req_wait_lock(), which does
+ * this where it was not done before. For those who look for deadlocks first (sfs_lock.h). 0 or -ENOLCK. Reactor.
+ */
+int sfs_req_lock_waits(struct sfs_req *req);
 
 /**
  * Waits until every queue of the device has stopped accepting and no other request is in flight; they accept again when
