@@ -23,7 +23,6 @@
 #define SHARE_PIECE_NS     250 /* of a copy, beside its bytes: many small ones end, too */
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 8
-#define SHARE_BYTES_MIN    16384 /* not cut any further */
 
 /* Buffers and long segment arrays of a lane: more requests that need them at once wait in the ring. */
 #define LANE_POOL_MAX 64
@@ -119,9 +118,18 @@ static int req_park(struct sfs_req *req, uint16_t step, enum sfs_req_state state
 	return SFS_PARKED;
 }
 
+static bool lane_try_io(struct sfs_lane *lane, struct sfs_req *req)
+{
+	if (sfs_aio_queue(&lane->aio, &req->io) < 0)
+		return false;
+	lane->io_uncommitted++;
+	lane->io_cached |= (req->io.flags & SFS_IO_F_CACHED) != 0;
+	return true;
+}
+
 static void lane_queue_io(struct sfs_lane *lane, struct sfs_req *req)
 {
-	if (lane->io_wait.first || sfs_aio_queue(&lane->aio, &req->io) < 0)
+	if (lane->io_wait.first || !lane_try_io(lane, req))
 		sfs_req_list_push(&lane->io_wait, req);
 }
 
@@ -312,6 +320,11 @@ int sfs_req_barrier(struct sfs_req *req, uint16_t step)
 	return SFS_PARKED;
 }
 
+bool sfs_req_batched(const struct sfs_req *req)
+{
+	return req->lane->batch;
+}
+
 int sfs_req_yield(struct sfs_req *req, uint16_t step)
 {
 	req_park(req, step, SFS_REQ_YIELD);
@@ -326,7 +339,7 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 
 	if (sfs_lane_sated(lane))
 		return 0;
-	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SHARE_BYTES_MIN);
+	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SFS_REQ_SHARE_MIN);
 	want = SFS_MIN(want, room);
 	lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS);
 	return want;
@@ -359,7 +372,7 @@ static unsigned lane_reap_io(struct sfs_lane *lane)
 		req_resume(req, ios[i]->res);
 	}
 	/* What found no room goes first, in its order. */
-	while (lane->io_wait.first && sfs_aio_queue(&lane->aio, &lane->io_wait.first->io) == 0)
+	while (lane->io_wait.first && lane_try_io(lane, lane->io_wait.first))
 		sfs_req_list_pop(&lane->io_wait);
 	return n;
 }
@@ -522,8 +535,13 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 
 void sfs_lane_submit(struct sfs_lane *lane)
 {
-	if (lane->aio.in_flight)
-		lane->io_uncommitted = sfs_aio_commit(&lane->aio);
+	if (!lane->aio.in_flight)
+		return;
+	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
+	if (lane->io_cached) {
+		lane->io_cached = false;
+		lane_reap_io(lane); /* what these queue goes with the next turn */
+	}
 }
 
 bool sfs_lane_open(struct sfs_lane *lane)

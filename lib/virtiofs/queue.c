@@ -126,6 +126,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 		return 0;
 	if (n == 0 || sfs_lane_sated(&q->lane))
 		goto out;
+	q->lane.batch = sfs_lane_batch_pays(&q->lane, n);
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
 	req = queue_take(q, &left);

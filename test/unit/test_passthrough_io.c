@@ -250,6 +250,72 @@ static void test_long_read_takes_turns(void **state)
 	long_read(*state, ", \"inline_bytes_max\": 512", 10, 64);
 }
 
+static struct fg_msg *read_send(struct rig *r, uint64_t node, uint64_t fh, uint64_t offset, uint32_t bytes)
+{
+	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
+	struct fg_msg *m = fg_new();
+
+	fg_send(&r->g, 0, m, FUSE_READ, node, &in, sizeof(in), NULL, NULL, NULL, 0, bytes);
+	return m;
+}
+
+/*
+ * Cached reads that come together go to the engine by one call, and are answered in the same turn; what is not cached comes
+ * later, and right.
+ */
+static void read_batch(struct rig *r, const struct sfs_aio_ops *engine)
+{
+	enum { BLOCKS = 8, BYTES = BLOCKS * 4096 };
+	static char whole[BYTES], first[4096];
+	struct fg_msg *m[BLOCKS + 1];
+	uint64_t node, fh;
+
+	pattern(whole, BYTES, 5);
+	rig_file(r, "file", "");
+	await_cold(r, "file", 0); /* skips where there is no cold */
+	r->engine = engine;
+	rig_start(r, "");
+	node = rig_node(r, ROOT, "file");
+	assert_int_equal(fc_open(&r->c, node, O_RDWR, &fh), 0);
+	assert_int_equal(fc_write(&r->c, node, fh, 0, whole, BYTES - 100), BYTES - 100);
+	/* The first shows what the filesystem can; alone it is inline. */
+	assert_int_equal(fc_read(&r->c, node, fh, 0, first, 4096), 4096);
+	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), 0);
+	for (unsigned cold = 0; cold < 2; cold++) {
+		uint64_t before = rig_path(r, FUSE_READ, SFS_PATH_ENGINE);
+
+		if (cold)
+			await_cold(r, "file", 0);
+		r->g.lanes[0].batch = true;
+		for (unsigned i = 0; i < BLOCKS; i++)
+			m[i] = read_send(r, node, fh, i * 4096, 4096);
+		m[BLOCKS] = read_send(r, node, fh, BYTES, 4096);
+		r->g.lanes[0].batch = false;
+		fg_turn(&r->g, 0);
+		for (unsigned i = 0; i <= BLOCKS; i++) {
+			if (!cold && i != BLOCKS - 1) /* after a short count it looks a second time */
+				assert_true(m[i]->answered);
+			assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
+			if (i < BLOCKS)
+				assert_memory_equal(m[i]->out, whole + i * 4096, m[i]->out_bytes);
+			assert_int_equal(m[i]->out_bytes,
+					 i == BLOCKS ? 0 : i == BLOCKS - 1 ? 4096 - 100 : 4096);
+			fg_free(m[i]);
+		}
+		assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), before + BLOCKS + 1);
+	}
+	rig_stop(r);
+	r->engine = NULL;
+}
+
+static void test_read_batch(void **state)
+{
+	struct rig *r = *state;
+
+	read_batch(r, &sfs_aio_uring);
+	read_batch(r, &sfs_aio_libaio);
+}
+
 static void test_data_refused(void **state)
 {
 	struct rig *r = *state;
@@ -745,7 +811,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_data),           T(test_data_direct), T(test_data_uring),
-	    T(test_data_in_memory), T(test_read_paths),  T(test_long_read_takes_turns),
+	    T(test_data_in_memory), T(test_read_paths),  T(test_long_read_takes_turns), T(test_read_batch),
 	    T(test_data_refused),   T(test_open_flags),  T(test_create),
 	    T(test_killpriv),       T(test_setattr),     T(test_access_statfs),
 	    T(test_xattr),          T(test_acl),         T(test_holes_and_copies),

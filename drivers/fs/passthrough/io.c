@@ -3,7 +3,8 @@
  * READ and WRITE. The segments that the system calls get are the guest's own pages: nothing is copied here.
  *
  * A read first takes what the page cache has (RWF_NOWAIT, which never waits), by pieces of a turn's share, so that nobody
- * waits for a long copy, then the engine fetches the rest. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
+ * waits for a long copy, then the engine fetches the rest. Small ones of which many come at once go to the engine together: one
+ * system call copies what is cached for all of them. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
  * use the kernel's threads, which all shares of a reactor have in common. Buffered writes have no form that
  * does not wait: they run where the policy says. O_DIRECT is the engine's.
  */
@@ -35,12 +36,12 @@ static bool pt_io_advance(struct sfs_req *req, int64_t bytes)
 	return req->data_left == 0;
 }
 
-static int pt_io_engine(struct sfs_req *req, enum sfs_io_kind kind)
+static int pt_io_engine(struct sfs_req *req, enum sfs_io_kind kind, unsigned flags)
 {
 	struct pt_op *op = pt_op(req);
 
 	return sfs_req_io(req, IO_ENGINE, kind, op->ent, op->offset + op->done,
-			  pt_is_direct(op) ? SFS_IO_F_DIRECT : 0, 0);
+			  pt_is_direct(op) ? SFS_IO_F_DIRECT : flags, 0);
 }
 
 /* Whether an engine's result ends the transfer of an O_DIRECT handle that it did not fill. */
@@ -137,7 +138,7 @@ static int pt_read_cached(struct sfs_req *req)
 		if (atomic_load_explicit(&m->nowait, memory_order_relaxed) == PT_NOWAIT_UNKNOWN)
 			atomic_store_explicit(&m->nowait, PT_NOWAIT_YES, memory_order_relaxed);
 		if (rc == -EAGAIN)
-			return pt_io_engine(req, SFS_IO_READV);
+			return pt_io_engine(req, SFS_IO_READV, 0);
 		if (rc <= 0 || pt_io_advance(req, rc))
 			return pt_read_end(req, rc);
 	}
@@ -161,12 +162,16 @@ static int pt_read_start(struct sfs_req *req)
 	if (op->mount->kind == PT_MOUNT_REMOTE)
 		return pt_slow(req, PT_END, pt_read_fn);
 	if (pt_is_direct(op))
-		return pt_io_engine(req, SFS_IO_READV);
+		return pt_io_engine(req, SFS_IO_READV, 0);
 	nowait = atomic_load_explicit(&op->mount->nowait, memory_order_relaxed);
 	if (nowait == PT_NOWAIT_NO)
 		return pt_read_plain(req);
 	if (nowait == PT_NOWAIT_YES && pt_fs(req)->inline_bytes_max == 0)
-		return pt_io_engine(req, SFS_IO_READV);
+		return pt_io_engine(req, SFS_IO_READV, 0);
+	if (nowait == PT_NOWAIT_YES && req->data_left <= SFS_REQ_SHARE_MIN && sfs_req_batched(req)) {
+		sfs_req_share(req, req->data_left);
+		return pt_io_engine(req, SFS_IO_READV, SFS_IO_F_CACHED);
+	}
 	return pt_read_cached(req);
 }
 
@@ -183,7 +188,7 @@ int pt_read(struct sfs_req *req)
 			return pt_slow(req, PT_END, pt_read_fn);
 		if (req->res <= 0 || pt_io_advance(req, req->res) || pt_direct_ended(pt_op(req)))
 			return pt_read_end(req, req->res);
-		return pt_io_engine(req, SFS_IO_READV);
+		return pt_io_engine(req, SFS_IO_READV, 0);
 	default:
 		return pt_read_end(req, req->res);
 	}
@@ -245,7 +250,7 @@ static int pt_write_start(struct sfs_req *req)
 	if (req->data_left == 0)
 		return pt_write_end(req, 0);
 	if (pt_is_direct(op) && op->mount->kind != PT_MOUNT_REMOTE && !pt_write_kills(req, op->ent->fd))
-		return pt_io_engine(req, SFS_IO_WRITEV);
+		return pt_io_engine(req, SFS_IO_WRITEV, 0);
 	/* Copying this much is long for a turn, and says nothing about the filesystem. */
 	if (req->data_left > pt_fs(req)->inline_bytes_max)
 		return pt_slow(req, PT_END, pt_write_fn);
@@ -262,7 +267,7 @@ int pt_write(struct sfs_req *req)
 			return pt_slow(req, PT_END, pt_write_fn);
 		if (req->res <= 0 || pt_io_advance(req, req->res))
 			return pt_write_end(req, req->res);
-		return pt_io_engine(req, SFS_IO_WRITEV);
+		return pt_io_engine(req, SFS_IO_WRITEV, 0);
 	default:
 		return pt_write_end(req, req->res);
 	}

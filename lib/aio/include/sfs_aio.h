@@ -19,7 +19,14 @@ enum sfs_io_kind {
 	SFS_IO_WRITEV,
 };
 
-enum { SFS_IO_F_DIRECT = 1 }; /* the file is open with O_DIRECT: its kernel AIO does not block */
+enum {
+	SFS_IO_F_DIRECT = 1, /* the file is open with O_DIRECT: its kernel AIO does not block */
+	/*
+	 * A read of what the page cache probably holds, of a file that knows RWF_NOWAIT, on an engine with cached_min: commit
+	 * does it then, and does not wait where the cache lacks it.
+	 */
+	SFS_IO_F_CACHED = 2,
+};
 
 /**
  * What engines remember of an open file: embedded in its owner's record of the descriptor, zero at first. An engine may hold
@@ -116,8 +123,16 @@ struct sfs_aio_ops {
 struct sfs_aio {
 	const struct sfs_aio_ops *ops;
 	unsigned in_flight; /* queued and not yet reaped; kept by the sfs_aio_* wrappers */
+	/*
+	 * From how many at once on cached reads (SFS_IO_F_CACHED) cost less here than a system call each. 0: never. Set by
+	 * open.
+	 */
+	unsigned cached_min;
 	void *priv;
 };
+
+/** cached_min of an engine that needs one system call for a batch, and @each_ns more for each I/O of it than a call of its own. */
+unsigned sfs_aio_cached_min(unsigned each_ns);
 
 /**
  * Opens an engine for a lane. Returns 0 or -errno of its open. Control thread; may block. @opts need not

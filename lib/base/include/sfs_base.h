@@ -55,6 +55,9 @@ static inline uint64_t sfs_ticks(void)
 /** Ticks in a microsecond; measured at the first call, which takes a millisecond. Control thread first, then any. */
 uint64_t sfs_ticks_per_us(void);
 
+/** What entering the kernel and coming back costs, in nanoseconds; measured at the first call, some 100 us. Any thread. */
+unsigned sfs_syscall_ns(void);
+
 /**
  * The monotonic time as sfs_now_ns() tells it, to within a microsecond, at the price of sfs_ticks(): for one thread that asks
  * all the time. Zeroed, then set by the first call.

@@ -81,7 +81,9 @@ struct sfs_lane {
 	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
 
 	struct sfs_aio aio;
-	unsigned io_uncommitted; /* what the kernel did not take at the last commit */
+	unsigned io_uncommitted; /* I/Os that the kernel has not taken */
+	bool io_cached;          /* some of them are to be done in the commit: SFS_IO_F_CACHED */
+	bool batch;              /* enough requests run in this turn for that to pay: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;
 	unsigned calls_out; /* worker calls not yet back */
@@ -169,7 +171,16 @@ static inline bool sfs_lane_sated(const struct sfs_lane *lane)
 	return lane->share_ns <= 0;
 }
 
-/** Step 4: what was queued goes to the engine: at most one system call. */
+/** Whether cached reads of @count requests that run in one turn had better go to the engine together. */
+static inline bool sfs_lane_batch_pays(const struct sfs_lane *lane, unsigned count)
+{
+	return lane->aio.cached_min && count >= lane->aio.cached_min;
+}
+
+/**
+ * Step 4: what was queued goes to the engine: at most one system call. Cached reads come back with it, and their requests go on
+ * at once, so that they are answered in this turn.
+ */
 void sfs_lane_submit(struct sfs_lane *lane);
 
 /** Writes reply header and fixed part into the guest's pages; returns the used length. @end_ns for the figures. */

@@ -228,9 +228,13 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step);
 
 /**
  * How many of the @want bytes (at least 1) an operation may copy now, on the reactor: a turn's share is some 30 us, for
- * 256 KiB or so. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used. Less than 16 KiB is never cut.
+ * 256 KiB or so. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used. What is not more than SFS_REQ_SHARE_MIN is never cut.
  */
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
+#define SFS_REQ_SHARE_MIN 16384u
+
+/** Whether a cached read costs less by sfs_req_io() with SFS_IO_F_CACHED than by a call: enough others come with it. */
+bool sfs_req_batched(const struct sfs_req *req);
 
 /** How many pins a request holds: for operations that look at many objects, a listing with attributes. */
 struct sfs_pin_mark {
