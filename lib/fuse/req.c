@@ -340,6 +340,12 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 	if (sfs_lane_sated(lane))
 		return 0;
 	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SFS_REQ_SHARE_MIN);
+	/* What does not fit begins a turn of its own rather than with a small piece of this one. */
+	if (want > room && lane->share_cut) {
+		lane->share_ns = 0;
+		return 0;
+	}
+	lane->share_cut = true;
 	want = SFS_MIN(want, room);
 	lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS);
 	return want;
@@ -519,7 +525,9 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 {
 	unsigned n;
 
-	lane->share_ns = lane->turn_share_ns;
+	lane->share_ns =
+	    lane->shared ? SFS_MIN(lane->turn_share_ns, SFS_LANE_SHARE_NS_SHARED) : lane->turn_share_ns;
+	lane->share_cut = false;
 	n = lane_reap_io(lane) + lane_reap_calls(lane);
 	if (SFS_UNLIKELY(lane->yielded.first != NULL))
 		n += lane_run_yielded(lane);

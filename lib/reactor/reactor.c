@@ -12,6 +12,8 @@
 
 /* How many messages or events one look takes: the rest waits a turn. */
 #define REACTOR_EVENTS 16
+/* How long who had work counts as being there. */
+#define REACTOR_PARTY_NS (10 * SFS_NS_PER_MS)
 
 struct sfs_reactor {
 	TAILQ_HEAD(, sfs_poller) pollers;
@@ -19,6 +21,9 @@ struct sfs_reactor {
 	    *next; /* the poller after the one being called, so that any may remove itself or others */
 	struct sfs_reactor_stats stats;
 	struct sfs_clock clock;
+	/* The two that had work last, the very last one first. */
+	const void *party[2];
+	uint64_t party_ns[2];
 
 	/* Written by others. */
 	SFS_ALIGNED _Atomic(struct sfs_msg *) inbox; /* newest first */
@@ -260,6 +265,23 @@ void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller)
 	if (r->next == poller)
 		r->next = TAILQ_NEXT(poller, link);
 	TAILQ_REMOVE(&r->pollers, poller, link);
+}
+
+void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns)
+{
+	if (SFS_UNLIKELY(r->party[0] != party)) {
+		r->party[1] = r->party[0];
+		r->party_ns[1] = r->party_ns[0];
+		r->party[0] = party;
+	}
+	r->party_ns[0] = now_ns;
+}
+
+bool sfs_reactor_shared(const struct sfs_reactor *r, const void *party, uint64_t now_ns)
+{
+	unsigned other = r->party[0] == party;
+
+	return r->party[other] && now_ns - r->party_ns[other] < REACTOR_PARTY_NS;
 }
 
 int sfs_reactor_fd_add(struct sfs_reactor *r, int fd)

@@ -217,6 +217,7 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 	unsigned work;
 
 	lane->now_ns = now_ns;
+	lane->shared = sfs_reactor_shared(q->reactor, q->session, now_ns);
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
 	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
 		if (SFS_UNLIKELY(atomic_load_explicit(&q->mem->broken, memory_order_relaxed)))
@@ -234,6 +235,8 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
+	if (work)
+		sfs_reactor_worked(q->reactor, q->session, now_ns);
 	if (SFS_UNLIKELY(q->ending))
 		queue_draining(q);
 	return work;

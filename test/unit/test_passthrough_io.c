@@ -215,7 +215,7 @@ static void test_read_paths(void **state)
 }
 
 /* A long read of cached data goes on in several turns, so that other guests' need not wait for the whole of it. */
-static void long_read(struct rig *r, const char *options, unsigned turns_min, unsigned turns_max)
+static void long_read(struct rig *r, const char *options, bool shared, unsigned turns_min, unsigned turns_max)
 {
 	char *buf = malloc(MIB), *again = malloc(MIB);
 	struct fuse_read_in in = {.size = MIB};
@@ -230,6 +230,7 @@ static void long_read(struct rig *r, const char *options, unsigned turns_min, un
 	assert_int_equal(fc_write(&r->c, node, in.fh, 0, buf, MIB), MIB);
 	assert_int_equal(fc_read(&r->c, node, in.fh, 0, again, MIB), MIB);
 	assert_memory_equal(buf, again, MIB);
+	r->g.lanes[0].shared = shared;
 	fg_turn(&r->g, 0);
 	fg_send(&r->g, 0, r->c.m, FUSE_READ, node, &in, sizeof(in), NULL, NULL, NULL, 0, MIB);
 	for (; !r->c.m->answered; turns++)
@@ -245,9 +246,11 @@ static void long_read(struct rig *r, const char *options, unsigned turns_min, un
 
 static void test_long_read_takes_turns(void **state)
 {
-	long_read(*state, ", \"inline_bytes_max\": 100000", 2, 16);
+	long_read(*state, "", true, 16, 64);
+	/* Nobody else is there. */
+	long_read(*state, "", false, 1, 1);
 	/* Pieces however small are a turn's work, too. */
-	long_read(*state, ", \"inline_bytes_max\": 512", 10, 64);
+	long_read(*state, ", \"inline_bytes_max\": 512", false, 3, 16);
 }
 
 static struct fg_msg *read_send(struct rig *r, uint64_t node, uint64_t fh, uint64_t offset, uint32_t bytes)
@@ -298,8 +301,9 @@ static void read_batch(struct rig *r, const struct sfs_aio_ops *engine)
 			assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
 			if (i < BLOCKS)
 				assert_memory_equal(m[i]->out, whole + i * 4096, m[i]->out_bytes);
-			assert_int_equal(m[i]->out_bytes,
-					 i == BLOCKS ? 0 : i == BLOCKS - 1 ? 4096 - 100 : 4096);
+			assert_int_equal(m[i]->out_bytes, i == BLOCKS       ? 0
+							  : i == BLOCKS - 1 ? 4096 - 100
+									    : 4096);
 			fg_free(m[i]);
 		}
 		assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), before + BLOCKS + 1);
@@ -810,13 +814,16 @@ static void test_reconnect(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_data),           T(test_data_direct), T(test_data_uring),
-	    T(test_data_in_memory), T(test_read_paths),  T(test_long_read_takes_turns), T(test_read_batch),
-	    T(test_data_refused),   T(test_open_flags),  T(test_create),
-	    T(test_killpriv),       T(test_setattr),     T(test_access_statfs),
-	    T(test_xattr),          T(test_acl),         T(test_holes_and_copies),
-	    T(test_sync),           T(test_readonly),    T(test_never),
-	    T(test_reconnect),
+	    T(test_data),          T(test_data_direct),
+	    T(test_data_uring),    T(test_data_in_memory),
+	    T(test_read_paths),    T(test_long_read_takes_turns),
+	    T(test_read_batch),    T(test_data_refused),
+	    T(test_open_flags),    T(test_create),
+	    T(test_killpriv),      T(test_setattr),
+	    T(test_access_statfs), T(test_xattr),
+	    T(test_acl),           T(test_holes_and_copies),
+	    T(test_sync),          T(test_readonly),
+	    T(test_never),         T(test_reconnect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -280,6 +280,31 @@ static void a_long_turn_is_no_idle_time(void **state)
 	sfs_reactor_destroy(r);
 }
 
+/* Who works alone may take longer: another party counts for a while after its last work. */
+static void parties_share_a_reactor(void **state)
+{
+	struct sfs_reactor *r = make(SFS_IDLE_SPIN);
+	uint64_t ms = SFS_NS_PER_MS, now = 1000 * ms;
+	int a, b, c;
+
+	assert_false(sfs_reactor_shared(r, &a, now));
+	sfs_reactor_worked(r, &a, now);
+	sfs_reactor_worked(r, &a, now + ms);
+	assert_false(sfs_reactor_shared(r, &a, now + ms));
+	assert_true(sfs_reactor_shared(r, &b, now + ms));
+	sfs_reactor_worked(r, &b, now + 2 * ms);
+	sfs_reactor_worked(r, &a, now + 3 * ms);
+	assert_true(sfs_reactor_shared(r, &a, now + 3 * ms));
+	assert_true(sfs_reactor_shared(r, &b, now + 3 * ms));
+	assert_true(sfs_reactor_shared(r, &c, now + 3 * ms));
+	sfs_reactor_worked(r, &a, now + 11 * ms);
+	assert_true(sfs_reactor_shared(r, &a, now + 11 * ms));
+	assert_false(sfs_reactor_shared(r, &a, now + 12 * ms));
+	assert_true(sfs_reactor_shared(r, &b, now + 12 * ms));
+	assert_false(sfs_reactor_shared(r, &b, now + 21 * ms));
+	sfs_reactor_destroy(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -290,6 +315,7 @@ int main(void)
 	    cmocka_unit_test(no_message_is_lost_while_falling_asleep),
 	    cmocka_unit_test(a_watched_descriptor_ends_sleep),
 	    cmocka_unit_test(a_long_turn_is_no_idle_time),
+	    cmocka_unit_test(parties_share_a_reactor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -15,6 +15,8 @@
 
 enum { IO_ENGINE = PT_END + 1, IO_MORE };
 
+#define WRITE_INLINE_MAX                                                                                     \
+	(128u << 10)      /* a longer write cannot be cut into turns: some other part of it could fail */
 #define DIRECT_ALIGN 512u /* an O_DIRECT transfer that ended elsewhere has met the end of the file */
 
 /* Offsets that the system calls would take for "the current position", or refuse. */
@@ -252,7 +254,7 @@ static int pt_write_start(struct sfs_req *req)
 	if (pt_is_direct(op) && op->mount->kind != PT_MOUNT_REMOTE && !pt_write_kills(req, op->ent->fd))
 		return pt_io_engine(req, SFS_IO_WRITEV, 0);
 	/* Copying this much is long for a turn, and says nothing about the filesystem. */
-	if (req->data_left > pt_fs(req)->inline_bytes_max)
+	if (req->data_left > SFS_MIN(pt_fs(req)->inline_bytes_max, WRITE_INLINE_MAX))
 		return pt_slow(req, PT_END, pt_write_fn);
 	return pt_block(req, PT_END, pt_write_fn);
 }

@@ -116,7 +116,7 @@ static const struct sfs_conf_field pt_fields[] = {
 
 static const struct pt_opts pt_defaults = {
     .inline_blocking = SFS_BLOCK_AUTO,
-    .inline_bytes_max = 131072,
+    .inline_bytes_max = SFS_FUSE_MAX_WRITE,
     .cache = PT_CACHE_AUTO,
     .entry_timeout_ms = -1,
     .attr_timeout_ms = -1,

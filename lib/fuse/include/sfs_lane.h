@@ -72,6 +72,8 @@ struct sfs_lane {
 	struct sfs_req_list yielded;  /* sfs_req_yield() */
 	int64_t share_ns; /* what is left of this turn's share, by an estimate of what requests cost */
 	unsigned turn_share_ns;
+	bool share_cut; /* part of it went to a copy */
+	bool shared;    /* the reactor serves other guests, too: turns are shorter */
 	unsigned barrier_count, waiter_count;
 	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
@@ -83,7 +85,7 @@ struct sfs_lane {
 	struct sfs_aio aio;
 	unsigned io_uncommitted; /* I/Os that the kernel has not taken */
 	bool io_cached;          /* some of them are to be done in the commit: SFS_IO_F_CACHED */
-	bool batch;              /* enough requests run in this turn for that to pay: set by who accepts them */
+	bool batch; /* enough requests run in this turn for that to pay: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;
 	unsigned calls_out; /* worker calls not yet back */
@@ -99,10 +101,12 @@ struct sfs_lane {
 };
 
 /*
- * What a lane may do in a turn, so that one guest's requests do not keep the next guest's waiting: an estimate, since the same
- * requests shall always get the same share. A READ of 4 KiB that the page cache holds counts 1 us.
+ * What a lane may do in a turn, alone on its reactor and while others have work, so that one guest's requests do not keep the
+ * next guest's waiting: an estimate, since the same requests shall always get the same share. A READ of 4 KiB that the page
+ * cache holds counts 1 us. Alone a READ of 1 MiB is copied by one call.
  */
-#define SFS_LANE_SHARE_NS 32000u
+#define SFS_LANE_SHARE_NS        140000u
+#define SFS_LANE_SHARE_NS_SHARED 6000u
 
 struct sfs_lane_opts {
 	unsigned idx;
@@ -113,7 +117,7 @@ struct sfs_lane_opts {
 	const struct sfs_aio_ops *engine;
 	struct sfs_aio_opts aio;      /* workers and reactor are filled in by the lane */
 	uint64_t bytes_in_flight_max; /* 0: no limit */
-	unsigned share_ns;            /* of a turn: SFS_LANE_SHARE_NS where it is 0 */
+	unsigned share_ns;            /* of a turn: as above where it is 0 */
 };
 
 /** Builds slots and pools and opens the engine. 0 or -errno (-ENOMEM, or the engine's). Control thread; may block. */

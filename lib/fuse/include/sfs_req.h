@@ -227,8 +227,9 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step);
 /* --- helpers for operations --- */
 
 /**
- * How many of the @want bytes (at least 1) an operation may copy now, on the reactor: a turn's share is some 30 us, for
- * 256 KiB or so. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used. What is not more than SFS_REQ_SHARE_MIN is never cut.
+ * How many of the @want bytes (at least 1) an operation may copy now, on the reactor: a turn's share is 1 MiB or so, less
+ * where the reactor serves other guests. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used.
+ * What is not more than SFS_REQ_SHARE_MIN is never cut.
  */
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 #define SFS_REQ_SHARE_MIN 16384u

@@ -102,6 +102,14 @@ void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller);
 void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller);
 
 /**
+ * Work for @party, whoever that is to the caller, was done at @now_ns. For sfs_reactor_shared(). The reactor's thread.
+ */
+void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns);
+
+/** Whether work for another party than @party was done within the last 10 ms: who takes long now is waited for. */
+bool sfs_reactor_shared(const struct sfs_reactor *r, const void *party, uint64_t now_ns);
+
+/**
  * Lets @fd end the reactor's sleep (edge-triggered, so it never has to be read). Returns 0 or -errno of
  * epoll_ctl. Any thread. A descriptor that is closed in all its copies leaves by itself.
  */
