@@ -15,10 +15,11 @@
 
 #define ENTRY_OUT OUT(fuse_entry_out)
 #define MUTATES   SFS_OP_MUTATES
+#define FINDS     SFS_OP_FINDS
 
 /* clang-format off */
 static const struct sfs_op ops[SFS_OP_COUNT] = {
-	ROW(LOOKUP,      NAMES(1), ENTRY_OUT, FLAGS(SFS_OP_DOTS), SLOT(DRV(lookup))),
+	ROW(LOOKUP,      NAMES(1), ENTRY_OUT, FLAGS(SFS_OP_DOTS | FINDS), SLOT(DRV(lookup))),
 	ROW(FORGET,      ARG(fuse_forget_in), FLAGS(SFS_OP_NO_REPLY | SFS_OP_ANYTIME), SLOT(OWN)),
 	ROW(GETATTR,     ARG(fuse_getattr_in), OUT(fuse_attr_out), SLOT(DRV(getattr))),
 	ROW(SETATTR,     ARG(fuse_setattr_in), OUT(fuse_attr_out), FLAGS(MUTATES), SLOT(DRV(setattr))),
@@ -30,7 +31,7 @@ static const struct sfs_op ops[SFS_OP_COUNT] = {
 	ROW(RMDIR,       NAMES(1), FLAGS(MUTATES), SLOT(DRV(rmdir))),
 	ROW(RENAME,      ARG(fuse_rename_in), NAMES(2), FLAGS(MUTATES), SLOT(DRV(rename))),
 	ROW(LINK,        ARG(fuse_link_in), NAMES(1), ENTRY_OUT, FLAGS(MUTATES), SLOT(DRV(link))),
-	ROW(OPEN,        ARG(fuse_open_in), OUT(fuse_open_out), SLOT(DRV(open))),
+	ROW(OPEN,        ARG(fuse_open_in), OUT(fuse_open_out), FLAGS(FINDS), SLOT(DRV(open))),
 	ROW(READ,        ARG(fuse_read_in), FLAGS(SFS_OP_DATA_OUT), SLOT(DRV(read))),
 	ROW(WRITE,       ARG(fuse_write_in), OUT(fuse_write_out), FLAGS(SFS_OP_DATA_IN | MUTATES), SLOT(DRV(write))),
 	ROW(STATFS,      OUT(fuse_statfs_out), SLOT(DRV(statfs))),
@@ -44,8 +45,8 @@ static const struct sfs_op ops[SFS_OP_COUNT] = {
 	ROW(FLUSH,       ARG(fuse_flush_in), SLOT(DRV(flush))),
 	ROW(INIT,        .arg_min = SFS_INIT_IN_BYTES_OLD, .arg_bytes = sizeof(struct fuse_init_in), OUT(fuse_init_out),
 			 FLAGS(SFS_OP_ANYTIME), SLOT(OWN)),
-	ROW(OPENDIR,     ARG(fuse_open_in), OUT(fuse_open_out), SLOT(DRV(opendir))),
-	ROW(READDIR,     ARG(fuse_read_in), FLAGS(SFS_OP_BUF), SLOT(DRV(readdir))),
+	ROW(OPENDIR,     ARG(fuse_open_in), OUT(fuse_open_out), FLAGS(FINDS), SLOT(DRV(opendir))),
+	ROW(READDIR,     ARG(fuse_read_in), FLAGS(SFS_OP_BUF | FINDS), SLOT(DRV(readdir))),
 	ROW(RELEASEDIR,  ARG(fuse_release_in), SLOT(DRV(releasedir))),
 	ROW(FSYNCDIR,    ARG(fuse_fsync_in), SLOT(DRV(fsyncdir))),
 	ROW(GETLK,       ARG(fuse_lk_in), OUT(fuse_lk_out), SLOT(DRV(getlk))),
@@ -60,7 +61,7 @@ static const struct sfs_op ops[SFS_OP_COUNT] = {
 	ROW(BATCH_FORGET, ARG(fuse_batch_forget_in),
 			 FLAGS(SFS_OP_NO_REPLY | SFS_OP_BUF | SFS_OP_EXTRA | SFS_OP_ANYTIME), SLOT(OWN)),
 	ROW(FALLOCATE,   ARG(fuse_fallocate_in), FLAGS(MUTATES), SLOT(DRV(fallocate))),
-	ROW(READDIRPLUS, ARG(fuse_read_in), FLAGS(SFS_OP_BUF), SLOT(DRV(readdirplus))),
+	ROW(READDIRPLUS, ARG(fuse_read_in), FLAGS(SFS_OP_BUF | FINDS), SLOT(DRV(readdirplus))),
 	ROW(RENAME2,     ARG(fuse_rename2_in), NAMES(2), FLAGS(MUTATES), SLOT(DRV(rename))),
 	ROW(LSEEK,       ARG(fuse_lseek_in), OUT(fuse_lseek_out), SLOT(DRV(lseek))),
 	ROW(COPY_FILE_RANGE, ARG(fuse_copy_file_range_in), OUT(fuse_write_out), FLAGS(MUTATES), SLOT(DRV(copy_file_range))),

@@ -21,6 +21,7 @@
 /* What requests count of a turn's share: see SFS_LANE_SHARE_NS. */
 #define SHARE_REQUEST_NS   250
 #define SHARE_PIECE_NS     250 /* of a copy, beside its bytes: many small ones end, too */
+#define SHARE_FINDING_NS   2000
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 8
 
@@ -72,6 +73,13 @@ static void req_buf_put(struct sfs_req *req)
 	req->buf = NULL;
 }
 
+static int64_t share_of(const struct sfs_op *op)
+{
+	if (op && (op->flags & SFS_OP_MUTATES))
+		return SHARE_MUTATION_NS;
+	return op && (op->flags & SFS_OP_FINDS) ? SHARE_FINDING_NS : SHARE_REQUEST_NS;
+}
+
 void sfs_req_begin(struct sfs_req *req)
 {
 	struct sfs_lane *lane = req->lane;
@@ -93,7 +101,7 @@ void sfs_req_begin(struct sfs_req *req)
 	SFS_STAT_ADD(lane->requests, 1);
 	lane->bytes_in_flight += req->chain.readable_bytes + req->chain.writable_bytes;
 	rc = sfs_req_parse(req);
-	lane->share_ns -= req->op && (req->op->flags & SFS_OP_MUTATES) ? SHARE_MUTATION_NS : SHARE_REQUEST_NS;
+	lane->share_ns -= share_of(req->op);
 	if (!req->buf_taken && !(req->op && (req->op->flags & SFS_OP_BUF)))
 		req_buf_put(req);
 	if (SFS_LIKELY(rc == 0)) {

@@ -235,7 +235,7 @@ def noisy(host, case, number):
     kind = case.args["kind"]
     quiet = {"workload": "randread", "bs": 4096, "size": "256M"}
     if kind == "1m":
-        quiet["ramp"] = 1.5  # a GiB of the neighbour's buffers is touched for the first time
+        quiet["ramp"] = 6  # a GiB of the neighbour's buffers is touched for the first time
     results = {}
     misses = kind == "misses"
     if misses and not host.cache.get("misses"):  # the neighbour's files, before the disk is slow

@@ -106,7 +106,7 @@ struct sfs_lane {
  * cache holds counts 1 us. Alone a READ of 1 MiB is copied by one call.
  */
 #define SFS_LANE_SHARE_NS        140000u
-#define SFS_LANE_SHARE_NS_SHARED 6000u
+#define SFS_LANE_SHARE_NS_SHARED 4000u
 
 struct sfs_lane_opts {
 	unsigned idx;

@@ -20,6 +20,8 @@ enum {
 	SFS_OP_TARGET = 128,  /* the second name is a link target: any bytes, at most PATH_MAX */
 	SFS_OP_MUTATES = 256, /* changes the filesystem */
 	SFS_OP_ATTR = 512,    /* the name is an attribute's, no file's: any bytes */
+	SFS_OP_FINDS =
+	    1024, /* finds objects on the host, by name or handle: takes longer than one call on a descriptor */
 };
 
 struct sfs_op {
