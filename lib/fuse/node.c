@@ -345,6 +345,25 @@ static struct sfs_node *bucket_look(struct sfs_session *se, uint32_t b, const st
 	return NULL;
 }
 
+/*
+ * Under the bucket's lock: a node that nobody counts and whose inode number is another object's now. It will not be found again;
+ * left where it is, files made and removed over and over would make one long chain of such nodes.
+ */
+static struct sfs_node *bucket_superseded(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
+{
+	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
+
+	while (at) {
+		struct sfs_node *n = &se->nodes[at - 1];
+
+		if (n->key.ino == key->ino && n->key.dev == key->dev && n->key.mnt_idx == key->mnt_idx &&
+		    atomic_load_explicit(&n->nlookup, memory_order_relaxed) == 0)
+			return n;
+		at = n->hash_next;
+	}
+	return NULL;
+}
+
 /* Under the bucket's lock. The node found is pinned. */
 static struct sfs_node *bucket_find(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
 {
@@ -419,7 +438,7 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 {
 	struct sfs_session *se = req->session;
 	uint32_t b = key_bucket(se, key), idx;
-	struct sfs_node *node = sfs_node_find(req, key, count);
+	struct sfs_node *node = sfs_node_find(req, key, count), *old = NULL;
 
 	*created = false;
 	if (!node) {
@@ -434,6 +453,7 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 			free_stack_push(&se->node_free, idx, &se->nodes[idx].hash_next);
 			node_count_add(se, node, count);
 		} else {
+			old = bucket_superseded(se, b, key);
 			node = &se->nodes[idx];
 			node_fill(se, node, key, b, mode, count);
 			node_link(node, atomic_load_explicit(&se->buckets[b], memory_order_relaxed));
@@ -441,6 +461,8 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 			*created = true;
 		}
 		sfs_bucket_unlock(se, b);
+		if (old)
+			node_reclaim(se, old);
 		req_pin_node(req, node);
 		sfs_nodes_grew(se);
 	}

@@ -441,6 +441,32 @@ static void test_same_number_other_object(void **state)
 	rig_req_end(req);
 }
 
+/* Files that are made and removed over and over get the same few numbers: what was there before leaves nothing behind. */
+static void test_number_used_again_and_again(void **state)
+{
+	uint64_t before = figures().inodes;
+
+	for (uint64_t round = 1; round <= 40; round++) {
+		struct sfs_node_key key = {.dev = 1, .ino = 7, .btime_ns = round, .handle_bytes = 8};
+		struct sfs_req *req = req_new();
+		struct sfs_node *node;
+		bool created;
+		uint64_t id;
+
+		memcpy(key.handle, &round, sizeof(round));
+		node = sfs_node_get(req, &key, S_IFREG, -1, 1, &created);
+		assert_true(node && created);
+		id = sfs_node_id(se, node);
+		rig_req_end(req);
+		/* A guest that still knows it keeps it. */
+		if (round == 20)
+			continue;
+		sfs_node_forget(se, id, 1);
+		assert_false(known(id));
+		assert_int_equal(figures().inodes - before, round < 20 ? 1 : 2);
+	}
+}
+
 static void test_node_table_full(void **state)
 {
 	uint64_t id[2] = {lookup(10, true, -1), lookup(11, true, -1)};
@@ -691,6 +717,7 @@ int main(void)
 	    T(test_hostile_nodeids),
 	    T(test_forgotten_node_is_found_again),
 	    T(test_same_number_other_object),
+	    T(test_number_used_again_and_again),
 	    T_TINY(test_node_table_full),
 	    T(test_large_table_full),
 	    T(test_memory_of_nodes),
