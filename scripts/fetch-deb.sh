@@ -9,7 +9,7 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 usage: fetch-deb.sh [--deps GLOB] SUITE DIR PACKAGE...
-  --deps GLOB   also the packages' direct dependencies whose names match GLOB (what a metapackage stands for)
+  --deps GLOB   also the packages' dependencies whose names match GLOB, and theirs (what a metapackage stands for)
 DIR holds the unpacked files afterwards; a DIR that is complete already is left as it is.
 TEXT
 }
@@ -58,11 +58,11 @@ apt-get "${apt_options[@]}" -qq update
 
 packages=("$@")
 if [[ -n $deps_glob ]]; then
-  for package in "$@"; do
+  for ((i = 0; i < ${#packages[@]}; i++)); do # what is added is looked at, too
     while read -r name; do
       # shellcheck disable=SC2053 # the glob is meant as one
-      [[ $name == $deps_glob ]] && packages+=("$name")
-    done < <(apt-cache "${apt_options[@]}" depends "$package" | awk '/Depends:/ { print $NF }')
+      [[ $name == $deps_glob && " ${packages[*]} " != *" $name "* ]] && packages+=("$name")
+    done < <(apt-cache "${apt_options[@]}" depends "${packages[i]}" | awk '/ Depends:/ { print $NF }')
   done
 fi
 

@@ -429,6 +429,18 @@ PYTHON
   guests_end "$status"
 }
 
+# guests_counted OPERATION...: the case's daemon, which has a control socket, has served each of them.
+guests_counted() {
+  "$spinfs_ctl" --socket "$work/control" stats --json >"$work/stats" 2>&1 || { cat "$work/stats"; return 1; }
+  python3 - "$work/stats" "$@" <<'PYTHON'
+import json, sys
+ops = json.load(open(sys.argv[1]))["devices"][0]["ops"]
+counts = {name: ops.get(name, {}).get("count", 0) for name in sys.argv[2:]}
+print(counts)
+sys.exit(not all(counts.values()))
+PYTHON
+}
+
 # What older kernels never ask for: birth times (STATX, 6.6), a caller's groups (6.3), shared mappings without a cache (6.6), files
 # without a name. With killpriv, so that the guest leaves it to us to drop set-user-ID bits. The daemon has counted what came.
 guests_newer() {
@@ -441,17 +453,30 @@ guests_newer() {
   guests_daemon --cache never --allow-mmap --killpriv-v2 --posix-acl --on-disconnect listen --control-socket "$work/control" ||
     return 0
   guest_boot --timeout 300 --program "$guests_program" qemu "$socket" share "$work/script" >"$log" 2>&1 || status=$?
-  "$spinfs_ctl" --socket "$work/control" stats --json >"$work/stats" 2>&1 || status=$?
-  if ! python3 - "$work/stats" >>"$log" 2>&1 <<'PYTHON'; then status=1; fi
-import json, sys
-ops = json.load(open(sys.argv[1]))["devices"][0]["ops"]
-wanted = ["STATX", "TMPFILE", "IOCTL", "LSEEK", "FALLOCATE", "SETLKW"]
-print({name: ops.get(name, {}).get("count", 0) for name in wanted})
-sys.exit(any(not ops.get(name, {}).get("count") for name in wanted))
-PYTHON
+  guests_counted STATX TMPFILE IOCTL LSEEK FALLOCATE SETLKW >>"$log" 2>&1 || status=1
   if grep -E '^ok .*(ext_birth_time|perm_setgid_of_member|ext_tmpfile).*SKIP' "$log"; then
     status=1
   fi
+  guests_end "$status"
+}
+
+# The share as the guest's root file system, from which its first process comes: no other is there. And what only the newest
+# kernels ask for (copies of more than 4 GiB, 7.45).
+guests_root() {
+  local status=0
+  # shellcheck disable=SC2034 # for guest.sh
+  local GUEST_KERNEL=
+  guests_case 'qemu: a newest Linux boots from the share'
+  guest_kernel trixie-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
+  cat >"$work/script" <<'SCRIPT'
+grep -q '^share / virtiofs ' /proc/mounts || exit
+mkdir /mnt/here
+conformance --only data_ --only space_ --only open_ --only ext_ --only lock_ /mnt/here
+SCRIPT
+  guests_daemon --on-disconnect listen --control-socket "$work/control" || return 0
+  guest_boot --timeout 300 --root "$share" --program "$guests_program" qemu "$socket" share "$work/script" >"$log" 2>&1 ||
+    status=$?
+  guests_counted COPY_FILE_RANGE_64 STATX TMPFILE SETLKW READLINK >>"$log" 2>&1 || status=1
   guests_end "$status"
 }
 
@@ -498,6 +523,7 @@ suite_qemu() {
     guests_conformance qemu 'qemu: conformance, 4 CPUs, small rings' --smp 4 --queue-size 16
   guests_queues
   guests_newer
+  guests_root
   guests_fsops qemu
   guests_fio qemu
   guests_dbench qemu

@@ -17,7 +17,9 @@
 #   --program PATH        carried to /usr/bin      --file SOURCE DEST carried to DEST
 #   --vmm-arg WORD        one more word for QEMU's or User-Mode Linux's command line
 #   --shell               a prompt on the terminal in place of SCRIPT; guest_boot only, no time limit
-# and for qemu: --smp N (1), --queues N (1), --queue-size N (QEMU's own). Its kernel is GUEST_KERNEL, if not set bookworm's.
+# and for qemu: --smp N (1), --queues N (1), --queue-size N (QEMU's own), --append WORDS for the kernel, and --root DIR: the share
+# is the guest's root, which is put into its folder DIR (a kernel with virtiofs built in). Its kernel is GUEST_KERNEL, if not
+# set bookworm's.
 #
 # Statuses of guest_boot and guest_wait beside the script's own: 120 the guest could not load its modules, 121 it
 # could not mount, 124 time was up, 125 it ended without a word, 126 its kernel complained.
@@ -30,7 +32,9 @@ GUEST_KERNEL=
 
 guest_kernel() {
   local dir=$GUEST_CACHE/kernel-$1 modules
-  "$guest_here/../../scripts/fetch-deb.sh" --deps 'linux-image-*' "$1" "$dir" linux-image-cloud-amd64 || return
+  "$guest_here/../../scripts/fetch-deb.sh" --deps 'linux-@(image|binary|modules|base)-*' "$1" "$dir" linux-image-cloud-amd64 || return
+  # Newer packages have it all in one folder.
+  [[ -e $dir/lib || ! -d $dir/usr/lib/modules ]] || ln -s usr/lib "$dir/lib" || return
   for modules in "$dir"/lib/modules/*; do
     [[ -e $modules/modules.dep ]] || depmod -b "$dir" "$(basename "$modules")" || return
   done
@@ -38,7 +42,7 @@ guest_kernel() {
 }
 
 guest__defaults() {
-  guest_memory=256 guest_smp=1 guest_queues=1 guest_queue_size='' guest_timeout=120 guest_shell=0
+  guest_memory=256 guest_smp=1 guest_queues=1 guest_queue_size='' guest_timeout=120 guest_shell=0 guest_root='' guest_append=''
   guest_image_args=() guest_vmm_args=() guest_env=() guest_sockets=() guest_tags=()
 }
 
@@ -51,6 +55,8 @@ guest__parse() {
       --memory) guest_memory=$2; shift 2 ;;
       --smp) guest_smp=$2; shift 2 ;;
       --queues) guest_queues=$2; shift 2 ;;
+      --append) guest_append=$2; shift 2 ;;
+      --root) guest_root=$2; shift 2 ;;
       --queue-size) guest_queue_size=$2; shift 2 ;;
       --program) guest_image_args+=(--program "$2"); shift 2 ;;
       --file) guest_image_args+=(--file "$2" "$3"); shift 3 ;;
@@ -77,7 +83,8 @@ guest__image() {
     qemu) modules=("$GUEST_KERNEL"/lib/modules/*); guest_image_args+=(--module virtiofs --module virtio_pci) ;;
   esac
   {
-    echo "GUEST_TAGS='${guest_tags[*]}'"
+    # The root is mounted by then.
+    echo "GUEST_TAGS='${guest_tags[*]:${guest_root:+1}}'"
     echo "GUEST_SHELL=$guest_shell"
     echo "GUEST_MARKER=$guest_marker"
     local pair
@@ -85,7 +92,9 @@ guest__image() {
       printf "export %s='%s'\n" "${pair%%=*}" "${pair#*=}"
     done
   } >"$1/boot.conf"
-  "$guest_here/initramfs.sh" --out "$1/initrd" --modules "${modules[-1]}" "${guest_image_args[@]}" \
+  local to=(--out "$1/initrd")
+  [[ -z $guest_root ]] || to=(--tree "$guest_root")
+  "$guest_here/initramfs.sh" "${to[@]}" --modules "${modules[-1]}" "${guest_image_args[@]}" \
     --file "$1/boot.conf" /guest/boot.conf --file "$guest_script" /guest/script
 }
 
@@ -104,12 +113,18 @@ guest__command() {
     done
   else
     local properties="num-request-queues=$guest_queues${guest_queue_size:+,queue-size=$guest_queue_size}"
-    local kernel=("$GUEST_KERNEL"/boot/vmlinuz-*)
+    local kernel initrd=(-initrd "$1/initrd") append="console=ttyS0 panic=-1 quiet $guest_append"
+    kernel=("$GUEST_KERNEL"/boot/vmlinuz-*)
+    [[ -e ${kernel[0]} ]] || kernel=("$GUEST_KERNEL"/lib/modules/*/vmlinuz)
+    if [[ -n $guest_root ]]; then
+      initrd=()
+      append+=" root=${guest_tags[0]} rootfstype=virtiofs rw init=/init"
+    fi
     # shellcheck disable=SC2054 # QEMU's own commas
     guest_command=(qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -serial stdio
       -machine q35 -accel "tcg,thread=multi" -cpu max,cx16=off -smp "$guest_smp" -m "$guest_memory"
       -object "memory-backend-memfd,id=mem,size=${guest_memory}M,share=on" -numa "node,memdev=mem"
-      -kernel "${kernel[-1]}" -initrd "$1/initrd" -append "console=ttyS0 panic=-1 quiet")
+      -kernel "${kernel[-1]}" "${initrd[@]}" -append "$append")
     for ((i = 0; i < ${#guest_sockets[@]}; i++)); do
       guest_command+=(-chardev "socket,id=fs$i,path=${guest_sockets[i]}"
         -device "vhost-user-fs-pci,chardev=fs$i,tag=${guest_tags[i]},$properties")

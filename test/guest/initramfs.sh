@@ -7,7 +7,8 @@ set -euo pipefail
 
 usage() {
   cat <<'TEXT'
-usage: initramfs.sh --out FILE --modules DIR [--module NAME]... [--program PATH]... [--file SOURCE DEST]...
+usage: initramfs.sh {--out FILE | --tree DIR} --modules DIR [--module NAME]... [--program PATH]... [--file SOURCE DEST]...
+  --tree DIR           no archive: the root's files go there
   --modules DIR        .../lib/modules/VERSION of the guest's kernel, with its modules.dep
   --module NAME        loaded by the guest before it mounts, after what it depends on
   --program PATH       becomes /usr/bin/NAME, its libraries stay at their own paths
@@ -15,10 +16,11 @@ usage: initramfs.sh --out FILE --modules DIR [--module NAME]... [--program PATH]
 TEXT
 }
 
-out='' modules='' module_names=() programs=() files=()
+out='' tree='' modules='' module_names=() programs=() files=()
 while (($#)); do
   case $1 in
     --out) out=$2; shift 2 ;;
+    --tree) tree=$2; shift 2 ;;
     --modules) modules=$2; shift 2 ;;
     --module) module_names+=("$2"); shift 2 ;;
     --program) programs+=("$2"); shift 2 ;;
@@ -27,7 +29,7 @@ while (($#)); do
     *) usage >&2; exit 2 ;;
   esac
 done
-[[ -n $out && -d $modules ]] || { usage >&2; exit 2; }
+[[ -n $out$tree && -d $modules ]] || { usage >&2; exit 2; }
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 work=$(mktemp -d)
@@ -69,5 +71,9 @@ for ((i = 0; i < ${#files[@]}; i += 2)); do
   cp -rL "${files[i]}" "$root/${files[i + 1]}"
 done
 
+if [[ -n $tree ]]; then
+  cp -a "$root/." "$tree/"
+  exit
+fi
 (cd "$root" && find . | cpio --quiet -o -H newc -R 0:0) >"$out.new"
 mv "$out.new" "$out"
