@@ -480,6 +480,26 @@ SCRIPT
   guests_end "$status"
 }
 
+# A guest with SELinux (without a policy everything is "unlabeled"), whose labels the host keeps under another name.
+guests_labels() {
+  local status=0
+  guests_case 'qemu: labels of a guest with SELinux'
+  cat >"$work/script" <<'SCRIPT'
+cd /mnt && touch file && mkdir dir && touch dir/file && ln -s file link && mkfifo fifo && grep -q . /proc/self/attr/current
+SCRIPT
+  guests_daemon --security-label --xattrmap ':map:security.:user.virtiofs.:' || return 0
+  guest_boot --append 'security=selinux selinux=1 enforcing=0' qemu "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+  (cd "$share" && python3 - file dir dir/file >>"$log" 2>&1 <<'PYTHON') || status=1
+import os, sys
+for name in sys.argv[1:]:
+    label = os.getxattr(name, "user.virtiofs.security.selinux")
+    print(name, label)
+    assert b"unlabeled" in label
+assert os.path.islink("link") and os.path.exists("fifo")
+PYTHON
+  guests_end "$status"
+}
+
 # What both suites need: the build and its daemon.
 guests_ready() {
   build_variant gcc || return 1
@@ -524,6 +544,7 @@ suite_qemu() {
   guests_queues
   guests_newer
   guests_root
+  guests_labels
   guests_fsops qemu
   guests_fio qemu
   guests_dbench qemu

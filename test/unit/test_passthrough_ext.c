@@ -9,6 +9,7 @@
 #include <linux/fsverity.h>
 #include <sys/ioctl.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 
 #include "pt_rig.h"
 #include "sfs_passthrough.h"
@@ -159,10 +160,11 @@ static int create_with(struct rig *r, uint32_t opcode, uint64_t dir, const char 
 		       uint32_t mode, const void *ext, size_t ext_bytes, struct created *out)
 {
 	struct fuse_create_in in = {.flags = flags, .mode = mode};
-	char tail[1024];
+	char tail[8192];
 	size_t len = strlen(name) + 1;
 	int rc;
 
+	assert_true(len + ext_bytes <= sizeof(tail));
 	memcpy(tail, name, len);
 	if (ext_bytes)
 		memcpy(tail + len, ext, ext_bytes);
@@ -507,6 +509,44 @@ static void test_label_refused(void **state)
 	assert_int_equal((sfs_session_init_flags(r->g.se) & FUSE_SECURITY_CTX) != 0, works);
 }
 
+/* A guest's labels under another name, where the host's security module has no part in them: there once the answer is. */
+static void test_label_renamed(void **state)
+{
+	enum { LARGE = 6000 }; /* more than ext4 keeps in an attribute */
+	struct {
+		struct sfs_fuse_ext_header head;
+		struct fuse_secctx ctx;
+		char text[LARGE + 24];
+	} label = {.head = {.size = 40, .type = 1}, .ctx = {.size = 4}, .text = "security.selinux\0abc"};
+	static const char name[] = "user.v.security.selinux";
+	char text[16], path[64];
+	struct rig *r = *state;
+	struct stat st;
+	int rc, dir = r->dir;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/x", dir);
+	rig_file(r, "x", "");
+	if (setxattr(path, name, "abc", 4, 0) < 0)
+		skip(); /* such attributes are not kept here */
+	assert_int_equal(unlinkat(dir, "x", 0), 0);
+	rig_start(r, ", \"xattrmap\": \":map:security.:user.v.:\", \"security_label\": \"always\"");
+	assert_true(sfs_session_init_flags(r->g.se) & FUSE_SECURITY_CTX);
+	assert_int_equal(create_ext(r, &label, 40), 0);
+	assert_int_equal(getxattr(path, name, text, sizeof(text)), 4);
+	assert_string_equal(text, "abc");
+	assert_int_equal(unlinkat(dir, "x", 0), 0);
+	/* Without one there is none. */
+	assert_int_equal(create_ext(r, NULL, 0), 0);
+	assert_int_equal(getxattr(path, name, text, sizeof(text)), -1);
+	assert_int_equal(unlinkat(dir, "x", 0), 0);
+	/* What cannot be labelled is not made. */
+	memset(label.text + 17, 'a', LARGE);
+	label.ctx.size = LARGE;
+	label.head.size = SFS_ALIGN_UP(8 + 8 + 17 + LARGE, 8);
+	rc = create_ext(r, &label, label.head.size);
+	assert_int_equal(fstatat(dir, "x", &st, 0), rc == 0 ? 0 : -1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -521,6 +561,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_groups, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_bad_extensions, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_label_refused, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_label_renamed, rig_setup, rig_teardown),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_ext", tests, NULL, NULL);

@@ -86,7 +86,7 @@ static void test_what_goes_together(void **state)
 
 	refused(r, ", \"xattrmap\": \":map::user.v.:\", \"posix_acl\": \"always\"", "posix_acl");
 	refused(r, ", \"xattrmap\": \":map::user.v.:\", \"killpriv_v2\": true", "killpriv_v2");
-	refused(r, ", \"xattrmap\": \":map:security.:user.v.:\", \"security_label\": \"auto\"",
+	refused(r, ", \"xattrmap\": \":bad:all:security.:::ok:all:::\", \"security_label\": \"auto\"",
 		"security_label");
 	assert_int_equal(rig_try(r,
 				 ", \"xattrmap\": \":map:trusted.:user.v.:\", \"posix_acl\": \"always\", "

@@ -5,6 +5,7 @@
 #include <linux/capability.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #include "pt.h"
 #include "sfs_log.h"
@@ -134,7 +135,10 @@ int pt_creator_begin(const struct sfs_req *req, struct pt_caller *c)
 	rc = pt_caller_begin(req, c, true);
 	c->groups = ext.group_count && pt_fs(req)->switch_ids;
 	c->proc_fd = pt_fs(req)->proc_fd;
-	if (rc == 0 && ext.label && pt_fs(req)->security_label) {
+	if (rc == 0 && ext.label && pt_fs(req)->security_label && pt_fs(req)->label_name[0]) {
+		c->label_value = ext.label;
+		c->label_bytes = ext.label_bytes;
+	} else if (rc == 0 && ext.label && pt_fs(req)->security_label) {
 		rc = label_set(c->proc_fd, ext.label, ext.label_bytes);
 		c->label = rc == 0;
 	}
@@ -183,6 +187,19 @@ void pt_caller_end(const struct pt_caller *c)
 	if (c->groups)
 		syscall(SYS_setgroups, 0, NULL);
 	errno = err;
+}
+
+int pt_caller_label(const struct sfs_req *req, const struct pt_caller *c, int fd)
+{
+	char path[PT_NAME_BYTES];
+	int rc;
+
+	if (!c->label_value)
+		return 0;
+	rc = (int)PT_CALL(
+	    setxattr(pt_fd_path(path, fd), pt_fs(req)->label_name, c->label_value, c->label_bytes, 0));
+	/* Attributes of users are for files and folders alone: a link without a label is better than none. */
+	return rc == -EPERM ? 0 : rc;
 }
 
 mode_t pt_caller_mask(const struct sfs_req *req, struct pt_caller *c, mode_t mode, uint32_t umask_bits)

@@ -94,7 +94,9 @@ static int64_t pt_tmpfile_fn(struct sfs_req *req)
 	pt_caller_end(&c);
 	if (fd < 0)
 		return fd;
-	rc = pt_create_enter(req, fd, &node);
+	rc = pt_caller_label(req, &c, fd);
+	if (rc == 0)
+		rc = pt_create_enter(req, fd, &node);
 	if (rc < 0) {
 		close(fd);
 		return rc;

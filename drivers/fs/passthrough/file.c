@@ -132,6 +132,15 @@ static int pt_create_new(struct sfs_req *req, int dirfd, int flags)
 				 (flags & ~O_TRUNC) | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC | O_NOCTTY,
 				 mode & 07777));
 	pt_caller_end(&c);
+	if (rc >= 0) {
+		int fd = rc;
+
+		rc = pt_caller_label(req, &c, fd);
+		if (rc == 0)
+			return fd;
+		unlinkat(dirfd, req->name[0], 0);
+		close(fd);
+	}
 	return rc;
 }
 

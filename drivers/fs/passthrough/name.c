@@ -181,7 +181,15 @@ static int64_t pt_make_fn(struct sfs_req *req)
 	if (rc < 0)
 		return rc;
 	fd = pt_name_open(dirfd, req->name[0]);
-	return fd < 0 ? fd : pt_enter(req, op->node, fd, true, true, &req->out.entry, NULL);
+	if (fd < 0)
+		return fd;
+	rc = pt_caller_label(req, &c, fd);
+	if (rc < 0) {
+		unlinkat(dirfd, req->name[0], req->in.opcode == FUSE_MKDIR ? AT_REMOVEDIR : 0);
+		close(fd);
+		return rc;
+	}
+	return pt_enter(req, op->node, fd, true, true, &req->out.entry, NULL);
 }
 
 static int pt_make_op(struct sfs_req *req)

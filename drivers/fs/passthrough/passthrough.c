@@ -8,7 +8,6 @@
 #include "pt.h"
 #include "sfs_log.h"
 #include "sfs_passthrough.h"
-#include "xattrmap.h"
 
 #define DAY_MS           (86400ull * 1000)
 #define INLINE_BYTES_MAX SFS_FUSE_MAX_WRITE
@@ -281,9 +280,11 @@ static int pt_open_map(struct pt_fs *fs, struct pt_opts *o, struct sfs_conf_node
 	if (o->killpriv_v2 && !pt_xattrmap_keeps(fs->xattrmap, PT_CAPABILITY))
 		return sfs_conf_error(node, "xattrmap", err,
 				      "\"killpriv_v2\" needs rules that keep security.capability");
-	if (o->security_label != PT_WHEN_NEVER && !pt_xattrmap_keeps(fs->xattrmap, PT_SELINUX))
-		return sfs_conf_error(node, "xattrmap", err,
-				      "\"security_label\" needs rules that keep security.selinux");
+	if (o->security_label != PT_WHEN_NEVER && !pt_xattrmap_keeps(fs->xattrmap, PT_SELINUX) &&
+	    pt_xattrmap_to_host(fs->xattrmap, PT_SELINUX, fs->label_name) < 0)
+		return sfs_conf_error(
+		    node, "xattrmap", err,
+		    "\"security_label\" needs rules that keep security.selinux or rename it");
 	return 0;
 }
 
@@ -316,7 +317,7 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 		pt_destroy(fs);
 		return rc;
 	}
-	fs->security_label = o.security_label != PT_WHEN_NEVER && pt_label_works(fs);
+	fs->security_label = o.security_label != PT_WHEN_NEVER && (fs->label_name[0] || pt_label_works(fs));
 	if (o.security_label == PT_WHEN_ALWAYS && !fs->security_label) {
 		pt_destroy(fs);
 		return sfs_conf_error(

@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "sfs_fs.h"
+#include "xattrmap.h"
 
 #define PT_MOUNTS_MAX 1024
 #define PT_STATX_MASK (STATX_BASIC_STATS | STATX_BTIME | STATX_MNT_ID)
@@ -62,6 +63,8 @@ struct pt_fs {
 	uint8_t cache;                /* enum pt_cache */
 	uint8_t inode_handles;        /* enum pt_handles */
 	struct pt_xattrmap *xattrmap; /* NULL: names are the same on both sides */
+	char label_name
+	    [PT_XATTR_NAME_BYTES]; /* the attribute that holds labels for the guest alone; empty: the host's own */
 	uint32_t inline_bytes_max;
 	struct pt_timeout entry_timeout, attr_timeout, negative_timeout;
 	enum sfs_block_policy policy;
@@ -155,7 +158,9 @@ static inline int pt_end(const struct sfs_req *req)
 struct pt_caller {
 	bool ids, mask, groups, label;
 	mode_t old_mask;
-	int proc_fd; /* where label was set */
+	int proc_fd;             /* where label was set */
+	const char *label_value; /* in req->extra: for pt_caller_label(); NULL: none */
+	uint32_t label_bytes;
 };
 
 #define PT_GROUPS_MAX 64
@@ -186,6 +191,11 @@ bool pt_label_works(const struct pt_fs *fs);
 int pt_caller_begin(const struct sfs_req *req, struct pt_caller *c, bool override);
 /** Back to the daemon's own ids; errno stays. */
 void pt_caller_end(const struct pt_caller *c);
+/**
+ * After pt_caller_end(): where labels go by another name on the host, the object just made, @fd, gets its own. 0 or -errno: then
+ * the object must go.
+ */
+int pt_caller_label(const struct sfs_req *req, const struct pt_caller *c, int fd);
 /** Applies @umask_bits to what is made until pt_caller_end(), where the guest leaves that to us; returns the
  * mode to use. */
 mode_t pt_caller_mask(const struct sfs_req *req, struct pt_caller *c, mode_t mode, uint32_t umask_bits);

@@ -5,7 +5,6 @@
 #include <sys/xattr.h>
 
 #include "pt.h"
-#include "xattrmap.h"
 
 static bool is_acl(const char *name)
 {
