@@ -231,13 +231,19 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 	return 0;
 }
 
+/* The kernel has completions that only a system call of ours makes it finish. */
+static bool ur_wants_us(const struct ur *ur)
+{
+	return __atomic_load_n(ur->ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN;
+}
+
 static unsigned ur_commit(struct sfs_aio *aio)
 {
 	static atomic_flag said = ATOMIC_FLAG_INIT;
 	struct ur *ur = aio->priv;
 	int rc;
 
-	if (io_uring_sq_ready(&ur->ring) == 0)
+	if (io_uring_sq_ready(&ur->ring) == 0 && !ur_wants_us(ur))
 		return 0;
 	if (ur->wake)
 		ur_signals(ur, false);
@@ -276,25 +282,11 @@ static unsigned ur_harvest(struct ur *ur, struct sfs_io **ios, unsigned max)
 	return n;
 }
 
-/* The kernel has completions that only a system call of ours makes it finish. */
-static bool ur_wants_us(const struct ur *ur)
-{
-	return __atomic_load_n(ur->ring.sq.kflags, __ATOMIC_ACQUIRE) & IORING_SQ_TASKRUN;
-}
-
 static unsigned ur_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
 {
 	struct ur *ur = aio->priv;
 	unsigned n = aio_calls_reap(&ur->calls, ios, max);
 
-	n += ur_harvest(ur, ios + n, max - n);
-	if (n == max || !ur_wants_us(ur))
-		return n;
-	if (ur->wake)
-		ur_signals(ur, false);
-	io_uring_get_events(&ur->ring);
-	if (ur->wake)
-		ur_signals(ur, true);
 	return n + ur_harvest(ur, ios + n, max - n);
 }
 

@@ -131,7 +131,6 @@ static bool lane_try_io(struct sfs_lane *lane, struct sfs_req *req)
 	if (sfs_aio_queue(&lane->aio, &req->io) < 0)
 		return false;
 	lane->io_uncommitted++;
-	lane->io_cached |= (req->io.flags & SFS_IO_F_CACHED) != 0;
 	return true;
 }
 
@@ -549,15 +548,13 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 	return n;
 }
 
-void sfs_lane_submit(struct sfs_lane *lane)
+unsigned sfs_lane_submit(struct sfs_lane *lane)
 {
 	if (!lane->aio.in_flight)
-		return;
+		return 0;
 	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
-	if (lane->io_cached) {
-		lane->io_cached = false;
-		lane_reap_io(lane); /* what these queue goes with the next turn */
-	}
+	/* What these queue goes with the next turn. */
+	return lane_reap_io(lane);
 }
 
 bool sfs_lane_open(struct sfs_lane *lane)

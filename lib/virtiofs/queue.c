@@ -225,7 +225,7 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 		else
 			work += queue_accept(q); /* 3. accept */
 	}
-	sfs_lane_submit(lane); /* 4. submit */
+	work += sfs_lane_submit(lane); /* 4. submit */
 	if (lane->ended.first)
 		queue_answer(q); /* 5. answer */
 	if (SFS_LIKELY(!queue_detached(q))) {

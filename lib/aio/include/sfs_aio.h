@@ -89,18 +89,15 @@ struct sfs_aio_ops {
 	 */
 	int (*queue)(struct sfs_aio *aio, struct sfs_io *io);
 	/**
-	 * Hands all that was queued to the kernel: at most one system call; none if nothing was queued.
-	 * Returns how many the kernel did not take: where that is not 0 the lane commits again at its next
-	 * turn and does not sleep before.
+	 * Hands all that was queued to the kernel, and has it finish what it can only finish in a call of ours: at most one
+	 * system call, none if there is neither. The reap after it finds what that brought. Returns how many the kernel did
+	 * not take: where that is not 0 the lane commits again at its next turn and does not sleep before.
 	 */
 	unsigned (*commit)(struct sfs_aio *aio);
-	/**
-	 * Collects up to @max finished I/Os, res set. Never blocks. A system call only where the kernel asks
-	 * for one.
-	 */
+	/** Collects up to @max finished I/Os, res set. Never blocks; no system call. */
 	unsigned (*reap)(struct sfs_aio *aio, struct sfs_io **ios, unsigned max);
 	/**
-	 * Whether a reap may find something now. No system call. The last look of a reactor that has
+	 * Whether a commit and a reap may find something now. No system call. The last look of a reactor that has
 	 * announced its sleep: whatever finishes after a false makes fd() readable or wakes opts->reactor.
 	 */
 	bool (*ready)(struct sfs_aio *aio);

@@ -84,7 +84,6 @@ struct sfs_lane {
 
 	struct sfs_aio aio;
 	unsigned io_uncommitted; /* I/Os that the kernel has not taken */
-	bool io_cached;          /* some of them are to be done in the commit: SFS_IO_F_CACHED */
 	bool batch; /* enough requests run in this turn for that to pay: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;
@@ -182,10 +181,10 @@ static inline bool sfs_lane_batch_pays(const struct sfs_lane *lane, unsigned cou
 }
 
 /**
- * Step 4: what was queued goes to the engine: at most one system call. Cached reads come back with it, and their requests go on
- * at once, so that they are answered in this turn.
+ * Step 4: what was queued goes to the engine, and what that has finished by then (cached reads, disks) comes back, in at most one
+ * system call. Its requests go on at once, so that they are answered in this turn. How many.
  */
-void sfs_lane_submit(struct sfs_lane *lane);
+unsigned sfs_lane_submit(struct sfs_lane *lane);
 
 /** Writes reply header and fixed part into the guest's pages; returns the used length. @end_ns for the figures. */
 uint32_t sfs_req_answer(struct sfs_req *req, uint64_t end_ns);
