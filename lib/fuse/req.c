@@ -25,6 +25,10 @@
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 8
 
+/* I/Os that go to a busy disk together, while requests come turn after turn. */
+#define SUBMIT_TOGETHER     8
+#define SUBMITS_PUT_OFF_MAX 4
+
 /* Buffers and long segment arrays of a lane: more requests that need them at once wait in the ring. */
 #define LANE_POOL_MAX 64
 /* How often who waits for a lock looks again unasked: a holder outside of this device wakes nobody. */
@@ -131,6 +135,7 @@ static bool lane_try_io(struct sfs_lane *lane, struct sfs_req *req)
 	if (sfs_aio_queue(&lane->aio, &req->io) < 0)
 		return false;
 	lane->io_uncommitted++;
+	lane->io_cached |= (req->io.flags & SFS_IO_F_CACHED) != 0;
 	return true;
 }
 
@@ -548,10 +553,20 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 	return n;
 }
 
+/* A disk that is busy anyway loses nothing by a moment, in which more may come that one call hands over. */
+static bool submit_later(struct sfs_lane *lane)
+{
+	return lane->arrived && !lane->io_cached && lane->io_uncommitted < SUBMIT_TOGETHER &&
+	       lane->aio.in_flight - lane->io_uncommitted >= SUBMIT_TOGETHER &&
+	       lane->submits_put_off++ < SUBMITS_PUT_OFF_MAX;
+}
+
 unsigned sfs_lane_submit(struct sfs_lane *lane)
 {
-	if (!lane->aio.in_flight)
+	if (!lane->aio.in_flight || submit_later(lane))
 		return 0;
+	lane->io_cached = false;
+	lane->submits_put_off = 0;
 	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
 	/* What these queue goes with the next turn. */
 	return lane_reap_io(lane);

@@ -12,6 +12,9 @@
 
 /* How many messages or events one look takes: the rest waits a turn. */
 #define REACTOR_EVENTS 16
+/* Beside a disk's I/O: see reactor_patience(). */
+#define PATIENCE_MIN_NS 2000
+#define ARRIVAL_SHIFT   3
 /* How long who had work counts as being there. */
 #define REACTOR_PARTY_NS (10 * SFS_NS_PER_MS)
 
@@ -21,6 +24,9 @@ struct sfs_reactor {
 	    *next; /* the poller after the one being called, so that any may remove itself or others */
 	struct sfs_reactor_stats stats;
 	struct sfs_clock clock;
+	bool waits, arrived; /* of the last turn */
+	uint64_t
+	    arrival_ns; /* how long after the end of work the next request comes, about; at most spin_ns */
 	/* The two that had work last, the very last one first. */
 	const void *party[2];
 	uint64_t party_ns[2];
@@ -56,7 +62,7 @@ int sfs_reactor_create(const struct sfs_reactor_opts *opts, struct sfs_reactor *
 	snprintf(r->name, sizeof(r->name), "%s", opts->name);
 	r->cpu = opts->cpu;
 	r->idle = opts->idle;
-	r->spin_ns = opts->spin_ns;
+	r->spin_ns = r->arrival_ns = opts->spin_ns;
 	if (opts->cpus) {
 		r->has_cpus = true;
 		r->cpus = *opts->cpus;
@@ -118,6 +124,7 @@ unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns)
 	unsigned work = reactor_messages(r);
 	struct sfs_poller *p = TAILQ_FIRST(&r->pollers);
 
+	r->arrived = r->waits = false;
 	while (p) {
 		r->next = TAILQ_NEXT(p, link);
 		work += p->ops->poll(p, now_ns);
@@ -169,11 +176,26 @@ static void reactor_sleep(struct sfs_reactor *r)
 	sfs_reactor_disarm(r);
 }
 
+/* A request has ended an idle time of @ns. */
+static void reactor_learn(struct sfs_reactor *r, uint64_t ns)
+{
+	r->arrival_ns += (SFS_MIN(ns, r->spin_ns) >> ARRIVAL_SHIFT) - (r->arrival_ns >> ARRIVAL_SHIFT);
+}
+
+/*
+ * How long to spin. While a disk works, answers bring new requests at once or not at all: there is nothing to be had by spinning
+ * for longer than that, and a sleep lets the disk's completions come together.
+ */
+static uint64_t reactor_patience(const struct sfs_reactor *r)
+{
+	return r->waits ? SFS_MIN(r->spin_ns, PATIENCE_MIN_NS + 2 * r->arrival_ns) : r->spin_ns;
+}
+
 static void *reactor_thread(void *arg)
 {
 	struct sfs_reactor *r = arg;
 	uint64_t last = sfs_clock_now(&r->clock), idle_since = last;
-	bool busy = false;
+	bool busy = false, was_busy;
 
 	while (!atomic_load_explicit(&r->stop, memory_order_relaxed)) {
 		uint64_t now = sfs_clock_now(&r->clock);
@@ -186,15 +208,22 @@ static void *reactor_thread(void *arg)
 			SFS_STAT_ADD(r->stats.idle_ns, now - last);
 		}
 		last = now;
+		was_busy = busy;
 		busy = sfs_reactor_turn(r, now) != 0;
-		if (busy)
+		if (busy) {
+			if (!was_busy && r->arrived)
+				reactor_learn(r, now - idle_since);
 			continue;
+		}
 		sfs_pause();
-		if (r->idle == SFS_IDLE_ADAPTIVE && now - idle_since >= r->spin_ns) {
+		if (r->idle == SFS_IDLE_ADAPTIVE && now - idle_since >= reactor_patience(r)) {
 			reactor_sleep(r);
 			/* Whoever is woken by a timer finds its time has come. */
 			sfs_clock_resync(&r->clock);
-			last = idle_since = sfs_clock_now(&r->clock);
+			last = sfs_clock_now(&r->clock);
+			/* A request that comes now took as long as that to come; nothing that comes soon is no reason to sleep. */
+			if (!r->waits)
+				idle_since = last;
 		}
 	}
 	return NULL;
@@ -265,6 +294,16 @@ void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller)
 	if (r->next == poller)
 		r->next = TAILQ_NEXT(poller, link);
 	TAILQ_REMOVE(&r->pollers, poller, link);
+}
+
+void sfs_reactor_arrived(struct sfs_reactor *r)
+{
+	r->arrived = true;
+}
+
+void sfs_reactor_waits(struct sfs_reactor *r)
+{
+	r->waits = true;
 }
 
 void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns)

@@ -126,6 +126,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 		return 0;
 	if (n == 0 || sfs_lane_sated(&q->lane))
 		goto out;
+	sfs_reactor_arrived(q->reactor);
 	q->lane.batch = sfs_lane_batch_pays(&q->lane, n);
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
@@ -146,6 +147,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 		req = next;
 	}
 out:
+	q->lane.arrived = n != left;
 	if (SFS_UNLIKELY(vq->fault != NULL))
 		queue_fault(q, vq->fault);
 	return n - left;
@@ -217,6 +219,7 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 	unsigned work;
 
 	lane->now_ns = now_ns;
+	lane->arrived = false;
 	lane->shared = sfs_reactor_shared(q->reactor, q->session, now_ns);
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
 	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
@@ -235,6 +238,8 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
+	if (lane->aio.in_flight)
+		sfs_reactor_waits(q->reactor);
 	if (work)
 		sfs_reactor_worked(q->reactor, q->session, now_ns);
 	if (SFS_UNLIKELY(q->ending))

@@ -136,6 +136,94 @@ static void test_engine_never(void **state)
 	rig_stop(r);
 }
 
+/* An engine that only counts, and lets go of all at the end. */
+static struct {
+	struct sfs_io *ios[16];
+	unsigned queued, committed;
+	bool over;
+} hold;
+
+static int hold_queue(struct sfs_aio *aio, struct sfs_io *io)
+{
+	hold.ios[hold.committed + hold.queued++] = io;
+	return 0;
+}
+
+static unsigned hold_commit(struct sfs_aio *aio)
+{
+	hold.committed += hold.queued;
+	hold.queued = 0;
+	return 0;
+}
+
+static unsigned hold_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
+{
+	unsigned n = hold.over ? hold.committed : 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		ios[i] = hold.ios[i];
+		ios[i]->res = 0;
+	}
+	hold.committed -= n;
+	return n;
+}
+
+static bool hold_ready(struct sfs_aio *aio)
+{
+	return hold.over && hold.committed;
+}
+
+static const struct sfs_aio_ops hold_ops = {.name = "hold",
+					    .open = script_open,
+					    .close = script_close,
+					    .queue = hold_queue,
+					    .commit = hold_commit,
+					    .reap = hold_reap,
+					    .ready = hold_ready,
+					    .fd = script_fd};
+
+/* I/O for a disk that is busy waits for more to go with it, but not for long: neither for ever new requests, nor asleep. */
+static void test_submitted_together(void **state)
+{
+	enum { BUSY = 8 };
+	struct fg_msg *m[BUSY + 2];
+	struct fuse_read_in in = {.size = 4096};
+	struct rig *r = *state;
+	struct sfs_lane *lane = &r->g.lanes[0];
+	unsigned turns = 0;
+	uint64_t node;
+
+	memset(&hold, 0, sizeof(hold));
+	rig_file(r, "file", "0123456789");
+	r->engine = &hold_ops;
+	rig_start(r, ", \"allow_direct_io\": true");
+	node = rig_node(r, ROOT, "file");
+	assert_int_equal(fc_open(&r->c, node, O_RDWR | O_DIRECT, &in.fh), 0);
+	for (unsigned i = 0; i < BUSY + 2; i++) {
+		m[i] = fg_new();
+		fg_send(&r->g, 0, m[i], FUSE_READ, node, &in, sizeof(in), NULL, NULL, NULL, 0, 4096);
+		lane->arrived = true;
+		if (i < BUSY) { /* the disk is not busy yet */
+			fg_turn(&r->g, 0);
+			assert_int_equal(hold.committed, i + 1);
+		}
+	}
+	for (; hold.queued; turns++) {
+		assert_true(turns < 16);
+		assert_true(sfs_lane_has_work(lane));
+		fg_turn(&r->g, 0);
+	}
+	assert_true(turns > 1);
+	assert_int_equal(hold.committed, BUSY + 2);
+	/* Nothing comes any more: at once. */
+	hold.over = true;
+	for (unsigned i = 0; i < BUSY + 2; i++) {
+		assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
+		fg_free(m[i]);
+	}
+	rig_stop(r);
+}
+
 /* A filesystem that is really full, by each engine and without one. */
 static void full_filesystem(struct rig *r, const struct sfs_aio_ops *engine, const char *options, int flags)
 {
@@ -191,7 +279,7 @@ int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, rig_setup, rig_teardown)
 	const struct CMUnitTest tests[] = {T(test_engine_errors), T(test_engine_never),
-					   T(test_full_filesystem)};
+					   T(test_submitted_together), T(test_full_filesystem)};
 
 	return cmocka_run_group_tests_name("passthrough_engine", tests, NULL, NULL);
 }

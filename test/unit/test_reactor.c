@@ -305,6 +305,50 @@ static void parties_share_a_reactor(void **state)
 	sfs_reactor_destroy(r);
 }
 
+/* Requests come every other turn; after a while none come any more, and perhaps a disk is waited for. */
+struct patient {
+	struct sfs_poller poller;
+	struct sfs_reactor *r;
+	bool waits;
+	unsigned turns;
+};
+
+static unsigned patient_poll(struct sfs_poller *poller, uint64_t now_ns)
+{
+	struct patient *p = SFS_CONTAINER_OF(poller, struct patient, poller);
+
+	if (p->waits)
+		sfs_reactor_waits(p->r);
+	if (p->turns == 1000 || p->turns++ % 2)
+		return 0;
+	sfs_reactor_arrived(p->r);
+	return 1;
+}
+
+static const struct sfs_poller_ops patient_ops = {.poll = patient_poll};
+
+/* While a disk works the reactor spins no longer than requests take to come; else as long as it is told to. */
+static void spins_less_beside_a_disk(void **state)
+{
+	struct sfs_reactor_opts opts = {
+	    .name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE, .spin_ns = 3600 * SFS_NS_PER_S};
+	struct sfs_reactor_stats stats;
+
+	for (unsigned waits = 0; waits < 2; waits++) {
+		struct patient p = {.poller.ops = &patient_ops, .waits = waits};
+
+		assert_int_equal(sfs_reactor_create(&opts, &p.r), 0);
+		sfs_reactor_add(p.r, &p.poller);
+		assert_int_equal(sfs_reactor_start(p.r), 0);
+		do
+			sfs_reactor_stats_get(p.r, &stats);
+		while (waits ? stats.sleeps == 0 : stats.turns < 100000);
+		assert_int_equal(stats.sleeps != 0, waits);
+		assert_int_equal(sfs_reactor_stop(p.r, SFS_NS_PER_S), 0);
+		sfs_reactor_destroy(p.r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -316,6 +360,7 @@ int main(void)
 	    cmocka_unit_test(a_watched_descriptor_ends_sleep),
 	    cmocka_unit_test(a_long_turn_is_no_idle_time),
 	    cmocka_unit_test(parties_share_a_reactor),
+	    cmocka_unit_test(spins_less_beside_a_disk),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,7 +83,10 @@ struct sfs_lane {
 	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
 
 	struct sfs_aio aio;
-	unsigned io_uncommitted; /* I/Os that the kernel has not taken */
+	unsigned io_uncommitted;  /* I/Os that the kernel has not taken */
+	unsigned submits_put_off; /* turns in which they were not handed over though they could have been */
+	bool io_cached;           /* some of them are to be done in the commit: SFS_IO_F_CACHED */
+	bool arrived;             /* requests came in this turn: set by who accepts them */
 	bool batch; /* enough requests run in this turn for that to pay: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;

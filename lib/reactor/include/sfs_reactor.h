@@ -101,6 +101,15 @@ void sfs_reactor_add(struct sfs_reactor *r, struct sfs_poller *poller);
 /** Removes a poller, also from within its own poll(). The reactor's thread only. */
 void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller);
 
+/** Within a turn of a poller: a request has come. */
+void sfs_reactor_arrived(struct sfs_reactor *r);
+
+/**
+ * Within a turn of a poller: something is under way that takes its time and will end a sleep, a disk's I/O. An adaptive
+ * reactor spins no longer then than the next request usually takes to come.
+ */
+void sfs_reactor_waits(struct sfs_reactor *r);
+
 /**
  * Work for @party, whoever that is to the caller, was done at @now_ns. For sfs_reactor_shared(). The reactor's thread.
  */
