@@ -62,6 +62,8 @@ struct la {
 
 static_assert(sizeof(struct iocb) <= sizeof(((struct sfs_io *)0)->priv), "an iocb fits into an I/O");
 
+/* What buffered I/O io_submit() does itself, and has done when it returns. */
+#define LA_AT_ONCE (SFS_IO_F_CACHED | SFS_IO_F_BLOCKS)
 /* What an I/O of a batch costs beside the batch's system call. */
 #define LA_EACH_NS 150
 
@@ -146,7 +148,7 @@ static int la_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 		return rc;
 	}
 	aio->priv = la;
-	aio->cached_min = sfs_aio_cached_min(LA_EACH_NS);
+	aio->cached_min = aio->blocking_min = sfs_aio_batch_min(LA_EACH_NS);
 	return 0;
 }
 
@@ -167,7 +169,7 @@ static int la_queue(struct sfs_aio *aio, struct sfs_io *io)
 
 	if (aio->in_flight >= la->depth)
 		return -EAGAIN;
-	if (!(io->flags & (SFS_IO_F_DIRECT | SFS_IO_F_CACHED)) || io->offset > INT64_MAX) {
+	if (!(io->flags & (SFS_IO_F_DIRECT | LA_AT_ONCE)) || io->offset > INT64_MAX) {
 		aio_calls_submit(&la->calls, io);
 		return 0;
 	}
@@ -179,9 +181,9 @@ static int la_queue(struct sfs_aio *aio, struct sfs_io *io)
 	iocb->u.v.vec = io->iov;
 	iocb->u.v.nr = io->iovcnt;
 	iocb->u.v.offset = (long long)io->offset;
-	if (io->flags & SFS_IO_F_CACHED) /* done in io_submit(), or refused there */
+	if (io->flags & SFS_IO_F_CACHED) /* or refused there */
 		iocb->aio_rw_flags |= RWF_NOWAIT;
-	else if (la->wake)
+	if (la->wake && !(io->flags & LA_AT_ONCE))
 		io_set_eventfd(iocb, la->efd);
 	la->batch[la->queued++] = iocb;
 	return 0;

@@ -41,6 +41,7 @@ struct ur {
 	int efd;
 	struct aio_calls calls;
 	struct ur_files files;
+	struct sfs_aio bulk; /* does SFS_IO_F_BLOCKS; its ops are NULL where it cannot be had */
 };
 
 /* What this kernel does not give; nothing depends on it. */
@@ -157,7 +158,12 @@ static int ur_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 		return rc;
 	}
 	aio->priv = ur;
-	aio->cached_min = sfs_aio_cached_min(UR_EACH_NS);
+	aio->cached_min = sfs_aio_batch_min(UR_EACH_NS);
+	/* A ring has its threads do buffered writes, one by one. */
+	if (sfs_aio_open(&ur->bulk, &sfs_aio_libaio, opts) == 0)
+		aio->blocking_min = ur->bulk.blocking_min;
+	else
+		ur->bulk.ops = NULL;
 	return 0;
 }
 
@@ -165,6 +171,8 @@ static void ur_close(struct sfs_aio *aio)
 {
 	struct ur *ur = aio->priv;
 
+	if (ur->bulk.ops)
+		sfs_aio_close(&ur->bulk);
 	io_uring_queue_exit(&ur->ring);
 	close(ur->efd);
 	ur_files_close(&ur->files);
@@ -211,6 +219,8 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 		aio_calls_submit(&ur->calls, io);
 		return 0;
 	}
+	if ((io->flags & SFS_IO_F_BLOCKS) && ur->bulk.ops)
+		return sfs_aio_queue(&ur->bulk, io);
 	sqe = io_uring_get_sqe(&ur->ring);
 	assert(sqe);
 	slot = ur_files_get(&ur->files, io);
@@ -241,10 +251,11 @@ static unsigned ur_commit(struct sfs_aio *aio)
 {
 	static atomic_flag said = ATOMIC_FLAG_INIT;
 	struct ur *ur = aio->priv;
+	unsigned left = ur->bulk.in_flight ? sfs_aio_commit(&ur->bulk) : 0;
 	int rc;
 
 	if (io_uring_sq_ready(&ur->ring) == 0 && !ur_wants_us(ur))
-		return 0;
+		return left;
 	if (ur->wake)
 		ur_signals(ur, false);
 	rc = io_uring_submit_and_get_events(&ur->ring);
@@ -253,7 +264,7 @@ static unsigned ur_commit(struct sfs_aio *aio)
 	if (SFS_UNLIKELY(rc < 0 && rc != -EAGAIN && rc != -EBUSY && rc != -EINTR) &&
 	    !atomic_flag_test_and_set(&said))
 		SFS_ERROR("io_uring takes no I/O: %s", strerror(-rc));
-	return io_uring_sq_ready(&ur->ring);
+	return left + io_uring_sq_ready(&ur->ring);
 }
 
 /* Takes what stands in the completion ring. */
@@ -287,6 +298,7 @@ static unsigned ur_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
 	struct ur *ur = aio->priv;
 	unsigned n = aio_calls_reap(&ur->calls, ios, max);
 
+	n += sfs_aio_reap(&ur->bulk, ios + n, max - n);
 	return n + ur_harvest(ur, ios + n, max - n);
 }
 
@@ -294,7 +306,8 @@ static bool ur_ready(struct sfs_aio *aio)
 {
 	struct ur *ur = aio->priv;
 
-	return aio_calls_ready(&ur->calls) || io_uring_cq_ready(&ur->ring) || ur_wants_us(ur);
+	return aio_calls_ready(&ur->calls) || sfs_aio_ready(&ur->bulk) || io_uring_cq_ready(&ur->ring) ||
+	       ur_wants_us(ur);
 }
 
 static int ur_fd(struct sfs_aio *aio)

@@ -8,12 +8,12 @@
 int sfs_aio_open(struct sfs_aio *aio, const struct sfs_aio_ops *ops, const struct sfs_aio_opts *opts)
 {
 	aio->ops = ops;
-	aio->in_flight = aio->cached_min = 0;
+	aio->in_flight = aio->cached_min = aio->blocking_min = 0;
 	aio->priv = NULL;
 	return ops->open(aio, opts);
 }
 
-unsigned sfs_aio_cached_min(unsigned each_ns)
+unsigned sfs_aio_batch_min(unsigned each_ns)
 {
 	unsigned call_ns = sfs_syscall_ns();
 

@@ -20,7 +20,8 @@
 
 /* What requests count of a turn's share: see SFS_LANE_SHARE_NS. */
 #define SHARE_REQUEST_NS   250
-#define SHARE_PIECE_NS     250 /* of a copy, beside its bytes: many small ones end, too */
+#define SHARE_READ_NS      1000 /* a small cached READ, in all */
+#define SHARE_PIECE_NS     250  /* of a copy, beside its bytes: many small ones end, too */
 #define SHARE_FINDING_NS   2000
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 8
@@ -28,6 +29,8 @@
 /* I/Os that go to a busy disk together, while requests come turn after turn. */
 #define SUBMIT_TOGETHER     8
 #define SUBMITS_PUT_OFF_MAX 4
+/* What a small buffered write may take on any disk's filesystem. */
+#define BLOCKING_US 10
 
 /* Buffers and long segment arrays of a lane: more requests that need them at once wait in the ring. */
 #define LANE_POOL_MAX 64
@@ -120,6 +123,12 @@ void sfs_req_begin(struct sfs_req *req)
 	sfs_req_end(req, rc);
 }
 
+/* What a turn has. */
+static unsigned lane_share(const struct sfs_lane *lane)
+{
+	return lane->shared ? SFS_MIN(lane->turn_share_ns, SFS_LANE_SHARE_NS_SHARED) : lane->turn_share_ns;
+}
+
 /* --- waiting --- */
 
 static int req_park(struct sfs_req *req, uint16_t step, enum sfs_req_state state)
@@ -135,7 +144,8 @@ static bool lane_try_io(struct sfs_lane *lane, struct sfs_req *req)
 	if (sfs_aio_queue(&lane->aio, &req->io) < 0)
 		return false;
 	lane->io_uncommitted++;
-	lane->io_cached |= (req->io.flags & SFS_IO_F_CACHED) != 0;
+	lane->io_cached |= (req->io.flags & (SFS_IO_F_CACHED | SFS_IO_F_BLOCKS)) != 0;
+	lane->io_blocking += (req->io.flags & SFS_IO_F_BLOCKS) != 0;
 	return true;
 }
 
@@ -332,9 +342,18 @@ int sfs_req_barrier(struct sfs_req *req, uint16_t step)
 	return SFS_PARKED;
 }
 
-bool sfs_req_batched(const struct sfs_req *req)
+bool sfs_req_batched(const struct sfs_req *req, unsigned flag)
 {
-	return req->lane->batch;
+	const struct sfs_lane *lane = req->lane;
+	const struct sfs_session *se = req->session;
+	unsigned min = flag == SFS_IO_F_CACHED ? lane->aio.cached_min : lane->aio.blocking_min;
+	/* Of those that have come a turn takes so many. */
+	unsigned room = lane_share(lane) / (flag == SFS_IO_F_CACHED ? SHARE_READ_NS : SHARE_MUTATION_NS);
+
+	if (min == 0 || SFS_MIN(lane->batch, room) < min)
+		return false;
+	return flag == SFS_IO_F_CACHED || se->policy == SFS_BLOCK_ALWAYS ||
+	       (se->policy == SFS_BLOCK_AUTO && !sfs_session_is_slow(se, lane->now_ns));
 }
 
 int sfs_req_yield(struct sfs_req *req, uint16_t step)
@@ -537,8 +556,7 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 {
 	unsigned n;
 
-	lane->share_ns =
-	    lane->shared ? SFS_MIN(lane->turn_share_ns, SFS_LANE_SHARE_NS_SHARED) : lane->turn_share_ns;
+	lane->share_ns = lane_share(lane);
 	lane->share_cut = false;
 	n = lane_reap_io(lane) + lane_reap_calls(lane);
 	if (SFS_UNLIKELY(lane->yielded.first != NULL))
@@ -561,13 +579,28 @@ static bool submit_later(struct sfs_lane *lane)
 	       lane->submits_put_off++ < SUBMITS_PUT_OFF_MAX;
 }
 
+/* One of them may have waited for all the time that they do not usually take. */
+static void submit_blocking(struct sfs_lane *lane)
+{
+	uint64_t begin = sfs_ticks(), took, usual = lane->io_blocking * BLOCKING_US * sfs_ticks_per_us();
+
+	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
+	lane->io_blocking = 0;
+	took = sfs_ticks() - begin;
+	if (lane->session->policy == SFS_BLOCK_AUTO)
+		sfs_session_call_cost(lane->session, took > usual ? took - usual : 0);
+}
+
 unsigned sfs_lane_submit(struct sfs_lane *lane)
 {
 	if (!lane->aio.in_flight || submit_later(lane))
 		return 0;
 	lane->io_cached = false;
 	lane->submits_put_off = 0;
-	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
+	if (lane->io_blocking)
+		submit_blocking(lane);
+	else
+		lane->io_uncommitted = sfs_aio_commit(&lane->aio);
 	/* What these queue goes with the next turn. */
 	return lane_reap_io(lane);
 }

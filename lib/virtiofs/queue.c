@@ -127,7 +127,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 	if (n == 0 || sfs_lane_sated(&q->lane))
 		goto out;
 	sfs_reactor_arrived(q->reactor);
-	q->lane.batch = sfs_lane_batch_pays(&q->lane, n);
+	q->lane.batch = n;
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
 	req = queue_take(q, &left);

@@ -253,6 +253,14 @@ static void test_long_read_takes_turns(void **state)
 	long_read(*state, ", \"inline_bytes_max\": 512", false, 3, 16);
 }
 
+/* As on a host where that pays. */
+static void batches_pay(struct rig *r, const struct sfs_aio_ops *engine, const char *options)
+{
+	r->engine = engine;
+	rig_start(r, options);
+	r->g.lanes[0].aio.cached_min = r->g.lanes[0].aio.blocking_min = 3;
+}
+
 static struct fg_msg *read_send(struct rig *r, uint64_t node, uint64_t fh, uint64_t offset, uint32_t bytes)
 {
 	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
@@ -276,8 +284,7 @@ static void read_batch(struct rig *r, const struct sfs_aio_ops *engine)
 	pattern(whole, BYTES, 5);
 	rig_file(r, "file", "");
 	await_cold(r, "file", 0); /* skips where there is no cold */
-	r->engine = engine;
-	rig_start(r, "");
+	batches_pay(r, engine, "");
 	node = rig_node(r, ROOT, "file");
 	assert_int_equal(fc_open(&r->c, node, O_RDWR, &fh), 0);
 	assert_int_equal(fc_write(&r->c, node, fh, 0, whole, BYTES - 100), BYTES - 100);
@@ -289,11 +296,11 @@ static void read_batch(struct rig *r, const struct sfs_aio_ops *engine)
 
 		if (cold)
 			await_cold(r, "file", 0);
-		r->g.lanes[0].batch = true;
+		r->g.lanes[0].batch = BLOCKS;
 		for (unsigned i = 0; i < BLOCKS; i++)
 			m[i] = read_send(r, node, fh, i * 4096, 4096);
 		m[BLOCKS] = read_send(r, node, fh, BYTES, 4096);
-		r->g.lanes[0].batch = false;
+		r->g.lanes[0].batch = 0;
 		fg_turn(&r->g, 0);
 		for (unsigned i = 0; i <= BLOCKS; i++) {
 			if (!cold && i != BLOCKS - 1) /* after a short count it looks a second time */
@@ -318,6 +325,66 @@ static void test_read_batch(void **state)
 
 	read_batch(r, &sfs_aio_uring);
 	read_batch(r, &sfs_aio_libaio);
+}
+
+/* Writes that come together are done by one call where they may wait on the reactor, and by workers where they may not. */
+static void write_batch(struct rig *r, const struct sfs_aio_ops *engine, const char *policy)
+{
+	enum { BLOCKS = 8, BYTES = BLOCKS * 5000 };
+	static char whole[BYTES], back[BYTES];
+	bool engines = strcmp(policy, "never") != 0;
+	struct fg_msg *m[BLOCKS];
+	struct fuse_write_in in = {.size = 5000};
+	char options[64];
+	uint64_t node;
+
+	pattern(whole, BYTES, 9);
+	rig_file(r, "file", "");
+	snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policy);
+	batches_pay(r, engine, options);
+	node = rig_node(r, ROOT, "file");
+	assert_int_equal(fc_open(&r->c, node, O_RDWR, &in.fh), 0);
+	r->g.lanes[0].batch = BLOCKS;
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		m[i] = fg_new();
+		in.offset = i * 5000;
+		fg_send(&r->g, 0, m[i], FUSE_WRITE, node, &in, sizeof(in), NULL, NULL, whole + i * 5000, 5000,
+			sizeof(struct fuse_write_out));
+	}
+	r->g.lanes[0].batch = 0;
+	fg_turn(&r->g, 0);
+	for (unsigned i = 0; i < BLOCKS; i++) {
+		if (engines)
+			assert_true(m[i]->answered);
+		assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
+		assert_int_equal(((struct fuse_write_out *)(void *)m[i]->out)->size, 5000);
+		fg_free(m[i]);
+	}
+	assert_int_equal(rig_path(r, FUSE_WRITE, engines ? SFS_PATH_ENGINE : SFS_PATH_WORKER), BLOCKS);
+	assert_int_equal(fc_read(&r->c, node, in.fh, 0, back, BYTES), BYTES);
+	assert_memory_equal(back, whole, BYTES);
+	/* Errors are each write's own. */
+	r->g.lanes[0].batch = BLOCKS;
+	in.offset = INT64_MAX - 5000;
+	m[0] = fg_new();
+	fg_send(&r->g, 0, m[0], FUSE_WRITE, node, &in, sizeof(in), NULL, NULL, whole, 5000,
+		sizeof(struct fuse_write_out));
+	r->g.lanes[0].batch = 0;
+	assert_int_equal(fg_wait(&r->g, 0, m[0]), -EFBIG);
+	fg_free(m[0]);
+	rig_stop(r);
+	r->engine = NULL;
+}
+
+static void test_write_batch(void **state)
+{
+	static const char *const policies[] = {"auto", "always", "never"};
+	struct rig *r = *state;
+
+	for (unsigned i = 0; i < 3; i++) {
+		write_batch(r, &sfs_aio_uring, policies[i]);
+		write_batch(r, &sfs_aio_libaio, policies[i]);
+	}
 }
 
 static void test_data_refused(void **state)
@@ -814,16 +881,27 @@ static void test_reconnect(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_data),          T(test_data_direct),
-	    T(test_data_uring),    T(test_data_in_memory),
-	    T(test_read_paths),    T(test_long_read_takes_turns),
-	    T(test_read_batch),    T(test_data_refused),
-	    T(test_open_flags),    T(test_create),
-	    T(test_killpriv),      T(test_setattr),
-	    T(test_access_statfs), T(test_xattr),
-	    T(test_acl),           T(test_holes_and_copies),
-	    T(test_sync),          T(test_readonly),
-	    T(test_never),         T(test_reconnect),
+	    T(test_data),
+	    T(test_data_direct),
+	    T(test_data_uring),
+	    T(test_data_in_memory),
+	    T(test_read_paths),
+	    T(test_long_read_takes_turns),
+	    T(test_read_batch),
+	    T(test_write_batch),
+	    T(test_data_refused),
+	    T(test_open_flags),
+	    T(test_create),
+	    T(test_killpriv),
+	    T(test_setattr),
+	    T(test_access_statfs),
+	    T(test_xattr),
+	    T(test_acl),
+	    T(test_holes_and_copies),
+	    T(test_sync),
+	    T(test_readonly),
+	    T(test_never),
+	    T(test_reconnect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

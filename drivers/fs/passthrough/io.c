@@ -170,7 +170,8 @@ static int pt_read_start(struct sfs_req *req)
 		return pt_read_plain(req);
 	if (nowait == PT_NOWAIT_YES && pt_fs(req)->inline_bytes_max == 0)
 		return pt_io_engine(req, SFS_IO_READV, 0);
-	if (nowait == PT_NOWAIT_YES && req->data_left <= SFS_REQ_SHARE_MIN && sfs_req_batched(req)) {
+	if (nowait == PT_NOWAIT_YES && req->data_left <= SFS_REQ_SHARE_MIN &&
+	    sfs_req_batched(req, SFS_IO_F_CACHED)) {
 		sfs_req_share(req, req->data_left);
 		return pt_io_engine(req, SFS_IO_READV, SFS_IO_F_CACHED);
 	}
@@ -256,6 +257,9 @@ static int pt_write_start(struct sfs_req *req)
 	/* Copying this much is long for a turn, and says nothing about the filesystem. */
 	if (req->data_left > SFS_MIN(pt_fs(req)->inline_bytes_max, WRITE_INLINE_MAX))
 		return pt_slow(req, PT_END, pt_write_fn);
+	if (req->data_left <= SFS_REQ_SHARE_MIN && op->mount->kind != PT_MOUNT_REMOTE && !pt_is_direct(op) &&
+	    sfs_req_batched(req, SFS_IO_F_BLOCKS) && !pt_write_kills(req, op->ent->fd))
+		return pt_io_engine(req, SFS_IO_WRITEV, SFS_IO_F_BLOCKS);
 	return pt_block(req, PT_END, pt_write_fn);
 }
 

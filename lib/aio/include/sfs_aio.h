@@ -26,6 +26,8 @@ enum {
 	 * does it then, and does not wait where the cache lacks it.
 	 */
 	SFS_IO_F_CACHED = 2,
+	/* A buffered write that may wait, on an engine with blocking_min: commit does it then, as a system call of its own would. */
+	SFS_IO_F_BLOCKS = 4,
 };
 
 /**
@@ -90,7 +92,7 @@ struct sfs_aio_ops {
 	int (*queue)(struct sfs_aio *aio, struct sfs_io *io);
 	/**
 	 * Hands all that was queued to the kernel, and has it finish what it can only finish in a call of ours: at most one
-	 * system call, none if there is neither. The reap after it finds what that brought. Returns how many the kernel did
+	 * system call (and one for SFS_IO_F_BLOCKS), none if there is neither. The reap after it finds what that brought. Returns how many the kernel did
 	 * not take: where that is not 0 the lane commits again at its next turn and does not sleep before.
 	 */
 	unsigned (*commit)(struct sfs_aio *aio);
@@ -121,15 +123,15 @@ struct sfs_aio {
 	const struct sfs_aio_ops *ops;
 	unsigned in_flight; /* queued and not yet reaped; kept by the sfs_aio_* wrappers */
 	/*
-	 * From how many at once on cached reads (SFS_IO_F_CACHED) cost less here than a system call each. 0: never. Set by
-	 * open.
+	 * From how many at once on cached reads (SFS_IO_F_CACHED) and writes that may wait (SFS_IO_F_BLOCKS) cost less here than a
+	 * system call each. 0: never. Set by open.
 	 */
-	unsigned cached_min;
+	unsigned cached_min, blocking_min;
 	void *priv;
 };
 
-/** cached_min of an engine that needs one system call for a batch, and @each_ns more for each I/O of it than a call of its own. */
-unsigned sfs_aio_cached_min(unsigned each_ns);
+/** cached_min or blocking_min of an engine that needs one system call for a batch, and @each_ns more for each I/O of it than a call of its own. */
+unsigned sfs_aio_batch_min(unsigned each_ns);
 
 /**
  * Opens an engine for a lane. Returns 0 or -errno of its open. Control thread; may block. @opts need not

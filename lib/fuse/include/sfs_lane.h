@@ -85,9 +85,10 @@ struct sfs_lane {
 	struct sfs_aio aio;
 	unsigned io_uncommitted;  /* I/Os that the kernel has not taken */
 	unsigned submits_put_off; /* turns in which they were not handed over though they could have been */
-	bool io_cached;           /* some of them are to be done in the commit: SFS_IO_F_CACHED */
+	bool io_cached;           /* some of them are to be done in the commit: SFS_IO_F_CACHED, _BLOCKS */
+	unsigned io_blocking;     /* how many may wait there */
 	bool arrived;             /* requests came in this turn: set by who accepts them */
-	bool batch; /* enough requests run in this turn for that to pay: set by who accepts them */
+	unsigned batch;           /* requests that run in this turn: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;
 	unsigned calls_out; /* worker calls not yet back */
@@ -175,12 +176,6 @@ void sfs_lane_leave(struct sfs_lane *lane);
 static inline bool sfs_lane_sated(const struct sfs_lane *lane)
 {
 	return lane->share_ns <= 0;
-}
-
-/** Whether cached reads of @count requests that run in one turn had better go to the engine together. */
-static inline bool sfs_lane_batch_pays(const struct sfs_lane *lane, unsigned count)
-{
-	return lane->aio.cached_min && count >= lane->aio.cached_min;
 }
 
 /**

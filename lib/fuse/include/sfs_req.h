@@ -234,8 +234,11 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step);
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 #define SFS_REQ_SHARE_MIN 16384u
 
-/** Whether a cached read costs less by sfs_req_io() with SFS_IO_F_CACHED than by a call: enough others come with it. */
-bool sfs_req_batched(const struct sfs_req *req);
+/**
+ * Whether a cached read (@flag SFS_IO_F_CACHED) or a write that may wait (SFS_IO_F_BLOCKS) costs less by sfs_req_io() with that flag
+ * than by a call: enough other requests come with it, and what may wait may do so on the reactor.
+ */
+bool sfs_req_batched(const struct sfs_req *req, unsigned flag);
 
 /** How many pins a request holds: for operations that look at many objects, a listing with attributes. */
 struct sfs_pin_mark {
