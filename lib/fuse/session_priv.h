@@ -86,7 +86,7 @@ struct sfs_session {
 	struct sfs_fdent *fds;
 	_Atomic uint32_t *buckets; /* index + 1 of the first node */
 	uint32_t bucket_mask;
-	uint32_t fd_cap;
+	uint32_t fd_cap, fd_plenty; /* with fewer open closes may be put off for a moment */
 	atomic_flag bucket_locks[BUCKET_LOCKS];
 	SFS_ALIGNED struct free_stack node_free;
 	struct free_stack handle_free, fd_free;

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -92,9 +93,23 @@ void *sfs_table_map(size_t bytes)
 
 int sfs_fds_create(struct sfs_session *se)
 {
+	struct rlimit files = {.rlim_cur = 0};
+
 	se->fd_cap = se->limits.fds + se->limits.node_fds;
+	getrlimit(RLIMIT_NOFILE, &files);
+	/* Where files are few, none stays open for a moment longer than it has to. */
+	se->fd_plenty = (uint32_t)SFS_MIN((rlim_t)se->fd_cap, files.rlim_cur) / 2;
 	se->fds = sfs_table_map(se->fd_cap * sizeof(*se->fds));
 	return se->fds ? 0 : -ENOMEM;
+}
+
+/* Frees the entry of a descriptor that is closed. */
+static void fd_free(struct sfs_session *se, struct sfs_fdent *ent)
+{
+	ent->fd = -1;
+	ent->gen++;
+	atomic_fetch_sub_explicit(&se->fd_count, 1, memory_order_relaxed);
+	free_stack_push(&se->fd_free, (uint32_t)(ent - se->fds), &ent->next_free);
 }
 
 /* Closes the descriptor of an entry that nobody can reach any more, and frees the entry. */
@@ -103,10 +118,72 @@ static void fd_close(struct sfs_session *se, struct sfs_fdent *ent)
 	/* The system call itself: glibc's close() is a cancellation point, which costs a threaded program two atomic
 	 * operations. */
 	syscall(SYS_close, ent->fd);
-	ent->fd = -1;
-	ent->gen++;
-	atomic_fetch_sub_explicit(&se->fd_count, 1, memory_order_relaxed);
-	free_stack_push(&se->fd_free, (uint32_t)(ent - se->fds), &ent->next_free);
+	fd_free(se, ent);
+}
+
+/* --- closed together --- */
+
+static __thread struct sfs_closing *closing;
+static __thread struct sfs_session *closing_se;
+
+/* In order of their numbers; they nearly are. */
+static void closing_sort(struct sfs_closing *c)
+{
+	for (unsigned i = 1; i < c->count; i++) {
+		struct sfs_fdent *ent = c->ents[i];
+		unsigned k = i;
+
+		for (; k && c->ents[k - 1]->fd > ent->fd; k--)
+			c->ents[k] = c->ents[k - 1];
+		c->ents[k] = ent;
+	}
+}
+
+/* Numbers in a row are one call's: all of them are ours, so none is anybody else's. */
+static void closing_flush(struct sfs_session *se, struct sfs_closing *c)
+{
+	uint64_t begin = sfs_ticks();
+
+	closing_sort(c);
+	for (unsigned i = 0, n; i < c->count; i += n) {
+		int first = c->ents[i]->fd;
+
+		for (n = 1; i + n < c->count && c->ents[i + n]->fd == first + (int)n; n++)
+			;
+		if (n == 1 || syscall(SYS_close_range, first, first + (int)n - 1, 0) < 0)
+			for (unsigned k = 0; k < n; k++)
+				syscall(SYS_close, first + (int)k);
+		for (unsigned k = 0; k < n; k++)
+			fd_free(se, c->ents[i + k]);
+	}
+	c->count = 0;
+	if (se->policy == SFS_BLOCK_AUTO)
+		sfs_session_call_cost(se, sfs_ticks() - begin);
+}
+
+void sfs_lane_closes_begin(struct sfs_lane *lane)
+{
+	closing = &lane->closing;
+	closing_se = lane->session;
+}
+
+void sfs_lane_closes_end(struct sfs_lane *lane)
+{
+	closing = NULL;
+	if (lane->closing.count)
+		closing_flush(lane->session, &lane->closing);
+}
+
+/* Whether the close of @ent is put off to the end of the turn. */
+static bool fd_close_later(struct sfs_session *se, struct sfs_fdent *ent)
+{
+	if (!closing || closing_se != se ||
+	    atomic_load_explicit(&se->fd_count, memory_order_relaxed) >= se->fd_plenty)
+		return false;
+	if (closing->count == SFS_CLOSING_MAX)
+		closing_flush(se, closing);
+	closing->ents[closing->count++] = ent;
+	return true;
 }
 
 /* Worker: closes all that waits now. */
@@ -183,6 +260,8 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 		return;
 	}
 	if (!ending && close_inline(se)) {
+		if (fd_close_later(se, ent))
+			return;
 		begin = sfs_ticks();
 		fd_close(se, ent);
 		sfs_session_call_cost(se, sfs_ticks() - begin);

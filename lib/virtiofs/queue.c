@@ -220,6 +220,7 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 
 	lane->now_ns = now_ns;
 	lane->arrived = false;
+	sfs_lane_closes_begin(lane);
 	lane->shared = sfs_reactor_shared(q->reactor, q->session, now_ns);
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
 	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
@@ -238,6 +239,7 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
+	sfs_lane_closes_end(lane);
 	if (lane->aio.in_flight)
 		sfs_reactor_waits(q->reactor);
 	if (work)

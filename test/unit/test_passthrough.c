@@ -609,6 +609,57 @@ static void test_inode_reused(void **state)
 
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
+static unsigned open_here(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	unsigned n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+/* What a turn closes is closed at its end, in whatever order it was opened; where room is short, at once. */
+static void test_closed_together(void **state)
+{
+	static const struct sfs_session_limits few = {
+	    .inodes = 64, .handles = 64, .fds = 8, .node_fds = 4, .lock_waiters = 4};
+	enum { FILES = 7 };
+	struct rig *r = *state;
+
+	for (unsigned scarce = 0; scarce < 2; scarce++) {
+		struct sfs_lane *lane = &r->g.lanes[0];
+		uint64_t node, fh[FILES], kept;
+		unsigned before;
+		char buf[16];
+
+		rig_file(r, "f", "0123456789");
+		rig_start_with(r, "", RIG_FLAGS_ALL, scarce ? &few : NULL);
+		node = rig_node(r, ROOT, "f");
+		for (unsigned i = 0; i < FILES; i++)
+			assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh[i]), 0);
+		kept = fh[3];
+		before = open_here();
+		sfs_lane_closes_begin(lane);
+		for (unsigned i = FILES; i-- > 0;)
+			if (i != 3)
+				assert_int_equal(fc_release(&r->c, node, fh[i]), 0);
+		if (!scarce)
+			assert_int_equal(open_here(), before);
+		else /* down to half of what there may be */
+			assert_true(open_here() <= before - 1);
+		sfs_lane_closes_end(lane);
+		assert_int_equal(open_here(), before - (FILES - 1));
+		/* The kept one works. */
+		assert_int_equal(fc_read(&r->c, node, kept, 0, buf, 10), 10);
+		assert_int_equal(fc_release(&r->c, node, kept), 0);
+		assert_int_equal(open_here(), before - FILES);
+		rig_stop(r);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -624,6 +675,7 @@ int main(void)
 	    T(test_ownership_on_workers),
 	    T(test_setgid_directory),
 	    T(test_links_and_renames),
+	    T(test_closed_together),
 	    T(test_deleted_before_open),
 	    T(test_unlinked_while_open),
 	    T(test_forgotten_is_gone),

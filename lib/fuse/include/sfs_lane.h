@@ -52,6 +52,13 @@ struct sfs_pool {
 	size_t mem_bytes;
 };
 
+/** Descriptors that are closed at the end of a turn, together. */
+#define SFS_CLOSING_MAX 64
+struct sfs_closing {
+	unsigned count;
+	struct sfs_fdent *ents[SFS_CLOSING_MAX];
+};
+
 /** Figures of one opcode on one lane. */
 struct sfs_op_stats {
 	uint64_t count, errors, bytes;
@@ -98,6 +105,7 @@ struct sfs_lane {
 	unsigned slot_count, in_flight;
 	struct sfs_pool bufs, bigs; /* 64 KiB buffers; arrays of SFS_CHAIN_SEGS_MAX segments */
 
+	struct sfs_closing closing;
 	uint64_t bytes_in_flight, bytes_in_flight_max;
 	uint64_t requests, bad_requests;
 	struct sfs_op_stats *stats; /* SFS_OP_COUNT of them */
@@ -171,6 +179,13 @@ void sfs_lane_abandon(struct sfs_lane *lane);
  * lane that was given up) ends as before. The lane's reactor.
  */
 void sfs_lane_leave(struct sfs_lane *lane);
+
+/**
+ * Between the two, what this thread closes of the lane's session is put off, where there is room for more open files, and closed
+ * by the second one with few system calls. The lane's reactor, around a turn.
+ */
+void sfs_lane_closes_begin(struct sfs_lane *lane);
+void sfs_lane_closes_end(struct sfs_lane *lane);
 
 /** Whether this turn's share is used up: what waits in the ring waits for the next turn. */
 static inline bool sfs_lane_sated(const struct sfs_lane *lane)
