@@ -9,6 +9,7 @@
 #include <liburing.h>
 #include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -29,6 +30,8 @@
 #define UR_IOWQ_THREADS_MAX 1024
 /* What an I/O costs on its way through the rings, beside the batch's system call: measured, decision 21. */
 #define UR_EACH_NS 90
+/* Writes that go by one io_submit(): what a turn accepts. */
+#define UR_BULK_DEPTH 64u
 
 struct ur {
 	struct io_uring ring;
@@ -145,6 +148,39 @@ static int ur_setup(struct ur *ur, const struct sfs_aio_opts *opts)
 	return 0;
 }
 
+/* A number in a file of the kernel's; 0: not to be had. */
+static unsigned long ur_sysctl(const char *path)
+{
+	FILE *f = fopen(path, "re");
+	unsigned long n = 0;
+
+	if (!f)
+		return 0;
+	if (fscanf(f, "%lu", &n) != 1)
+		n = 0;
+	fclose(f);
+	return n;
+}
+
+/*
+ * A ring has its threads do buffered writes, one by one; Linux AIO does many at once. Its contexts are the whole host's: others
+ * need them more, so no more than half of them are taken.
+ */
+static int ur_bulk_open(struct ur *ur, const struct sfs_aio_opts *opts)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+	struct sfs_aio_opts bulk = *opts;
+	int rc = -EAGAIN;
+
+	bulk.depth = SFS_MIN(opts->depth, UR_BULK_DEPTH);
+	if (ur_sysctl("/proc/sys/fs/aio-nr") + UR_BULK_DEPTH <= ur_sysctl("/proc/sys/fs/aio-max-nr") / 2)
+		rc = sfs_aio_open(&ur->bulk, &sfs_aio_libaio, &bulk);
+	if (rc < 0)
+		ur->bulk.ops = NULL;
+	ur_without(&said, "writes in batches", rc);
+	return rc;
+}
+
 static int ur_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 {
 	struct ur *ur = calloc(1, sizeof(*ur));
@@ -159,11 +195,8 @@ static int ur_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 	}
 	aio->priv = ur;
 	aio->cached_min = sfs_aio_batch_min(UR_EACH_NS);
-	/* A ring has its threads do buffered writes, one by one. */
-	if (sfs_aio_open(&ur->bulk, &sfs_aio_libaio, opts) == 0)
+	if (ur_bulk_open(ur, opts) == 0)
 		aio->blocking_min = ur->bulk.blocking_min;
-	else
-		ur->bulk.ops = NULL;
 	return 0;
 }
 

@@ -16,9 +16,11 @@
 #include "pt.h"
 #include "sfs_lock.h"
 
-/* What one look for a circle of waiters takes in: as many owners, of each so many waits. A larger one is not found. */
+/* What one look for a circle of waiters takes in: as many owners, of each so many waits, and as many owners' locks. A larger one is
+ * not found. */
 #define CIRCLE_OWNERS_MAX 64
 #define CIRCLE_WAITS_MAX  8
+#define CIRCLE_LOOKS_MAX  1024
 #define PID_OWNERS_MAX    64 /* how many owners one GETLK looks at for the process that stands in the way */
 
 enum { LOCK_TRY = PT_END + 1, LOCK_WOKEN, LOCK_CIRCLE, LOCK_PID };
@@ -257,7 +259,7 @@ int pt_setlk(struct sfs_req *req)
 
 /* Owners that the request waits for, and those that they wait for in turn. */
 struct circle {
-	unsigned count;
+	unsigned count, looks;
 	uint64_t owners[CIRCLE_OWNERS_MAX];
 };
 
@@ -287,7 +289,7 @@ static void circle_blockers(struct sfs_req *req, struct circle *c, struct sfs_lo
 	struct sfs_fdent *ent;
 	uint32_t pos = 0;
 
-	while ((ent = sfs_lock_owner_next(req, w->nodeid, &pos, &holder))) {
+	while (c->looks++ < CIRCLE_LOOKS_MAX && (ent = sfs_lock_owner_next(req, w->nodeid, &pos, &holder))) {
 		if (holder.owner != w->owner && pt_fdinfo_each(req, ent->fd, pt_conflicts, w) > 0)
 			circle_add(c, holder.owner);
 		sfs_req_unpin_to(req, mark);
