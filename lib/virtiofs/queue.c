@@ -260,6 +260,8 @@ static bool queue_arm(struct sfs_poller *poller)
 		if ((sfs_virtq_arm(&q->vq) || q->again.next < q->again.count) && q->lane.free_slots)
 			work = true;
 	}
+	if (!work && q->lane.in_flight == 0 && !queue_detached(q))
+		sfs_virtq_remind(&q->vq);
 	return work;
 }
 

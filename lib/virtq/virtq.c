@@ -53,7 +53,7 @@ int sfs_virtq_init(struct sfs_virtq *vq, const struct sfs_virtq_setup *s)
 	vq->used = s->used;
 	vq->size = s->size;
 	vq->last_avail = vq->avail_seen = s->last_avail;
-	vq->used_idx = vq->used_published = s->last_used;
+	vq->used_idx = vq->used_published = vq->reminded = s->last_used;
 	vq->event_idx = s->event_idx;
 	vq->indirect = s->indirect;
 	vq->call_fd = s->call_fd;
@@ -400,6 +400,20 @@ bool sfs_virtq_arm(struct sfs_virtq *vq)
 	/* Ask first, look after: the guest publishes first and looks at our wish after. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return sfs_virtq_pending(vq) != 0;
+}
+
+void sfs_virtq_remind(struct sfs_virtq *vq)
+{
+	uint16_t behind;
+
+	if (!vq->event_idx || vq->fault || vq->reminded == vq->used_published)
+		return;
+	/* A driver that wants no interrupts leaves its index far behind. */
+	behind = (uint16_t)(vq->used_published - load16(used_event(vq)));
+	if (behind == 0 || behind > vq->size)
+		return;
+	vq->reminded = vq->used_published;
+	sfs_virtq_notify(vq);
 }
 
 void sfs_virtq_disarm(struct sfs_virtq *vq)

@@ -17,7 +17,7 @@
 #   --program PATH        carried to /usr/bin      --file SOURCE DEST carried to DEST
 #   --vmm-arg WORD        one more word for QEMU's or User-Mode Linux's command line
 #   --shell               a prompt on the terminal in place of SCRIPT; guest_boot only, no time limit
-# and for qemu: --smp N (1), --queues N (1), --queue-size N (QEMU's own), --append WORDS for the kernel, and --root DIR: the share
+# and for qemu: --smp N (2: QEMU 7.2 leaves out the memory barriers of a guest with one CPU, which then misses interrupts), --queues N (1), --queue-size N (QEMU's own), --append WORDS for the kernel, and --root DIR: the share
 # is the guest's root, which is put into its folder DIR (a kernel with virtiofs built in). Its kernel is GUEST_KERNEL, if not
 # set bookworm's.
 #
@@ -42,7 +42,7 @@ guest_kernel() {
 }
 
 guest__defaults() {
-  guest_memory=256 guest_smp=1 guest_queues=1 guest_queue_size='' guest_timeout=120 guest_shell=0 guest_root='' guest_append=''
+  guest_memory=256 guest_smp=2 guest_queues=1 guest_queue_size='' guest_timeout=120 guest_shell=0 guest_root='' guest_append=''
   guest_image_args=() guest_vmm_args=() guest_env=() guest_sockets=() guest_tags=()
 }
 

@@ -671,6 +671,34 @@ static void test_flag_is_ignored_with_event_idx(void **state)
 	rig_free(r);
 }
 
+/* A driver that asked too late for what it had not seen is told once more, and once only. */
+static void test_reminded(void **state)
+{
+	struct rig *r = rig_new(&(struct rig_opts){.event_idx = true, .start = 65534});
+
+	r->avail->ring[16] = 65500; /* not read yet, as far as we see */
+	give_back(r, 4);
+	assert_int_equal(rig_calls(r), 0);
+	sfs_virtq_remind(&r->vq); /* wants no interrupts: a driver is behind by a ring at most */
+	assert_int_equal(rig_calls(r), 0);
+	r->avail->ring[16] = 2; /* has seen them all */
+	sfs_virtq_remind(&r->vq);
+	assert_int_equal(rig_calls(r), 0);
+	r->avail->ring[16] = 65535; /* waits for the second of them */
+	sfs_virtq_remind(&r->vq);
+	assert_int_equal(rig_calls(r), 1);
+	sfs_virtq_remind(&r->vq);
+	assert_int_equal(rig_calls(r), 0);
+	rig_free(r);
+	/* By flag there is nothing that could be missed. */
+	r = rig_new(&plain);
+	r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
+	give_back(r, 2);
+	sfs_virtq_remind(&r->vq);
+	assert_int_equal(rig_calls(r), 0);
+	rig_free(r);
+}
+
 static void test_no_call_fd(void **state)
 {
 	struct rig *r = rig_new(&plain);
@@ -759,6 +787,7 @@ int main(void)
 	    cmocka_unit_test(test_event_idx_exactly_when_asked),
 	    cmocka_unit_test(test_no_interrupt_flag),
 	    cmocka_unit_test(test_flag_is_ignored_with_event_idx),
+	    cmocka_unit_test(test_reminded),
 	    cmocka_unit_test(test_no_call_fd),
 	    cmocka_unit_test(test_arm_and_disarm),
 	};

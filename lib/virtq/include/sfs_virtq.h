@@ -28,6 +28,7 @@ struct sfs_virtq {
 	uint16_t avail_seen; /* avail->idx as read last */
 	uint16_t used_idx;   /* next entry of the used ring to fill */
 	uint16_t used_published;
+	uint16_t reminded; /* what had been published at the last sfs_virtq_remind() that notified */
 	bool event_idx, indirect;
 	const void *guess
 	    [2]; /* where the chain before had its first descriptor and its table: to be fetched, no more */
@@ -105,6 +106,13 @@ void sfs_virtq_notify(struct sfs_virtq *vq);
 
 /** Asks the guest for kicks. Returns true if chains wait already (look again instead of sleeping). */
 bool sfs_virtq_arm(struct sfs_virtq *vq);
+
+/**
+ * Nothing is under way any more: notifies once more, once, if the driver waits for an index that has been published already. It
+ * should have seen that itself, after it asked; a CPU without barriers between the two lets it miss it (QEMU 7.2's emulation of a
+ * single one), and it would wait for ever. The ring's thread, before it sleeps.
+ */
+void sfs_virtq_remind(struct sfs_virtq *vq);
 
 /** Kicks are not wanted any more. */
 void sfs_virtq_disarm(struct sfs_virtq *vq);
