@@ -186,6 +186,16 @@ static inline void session_wake_all(struct sfs_session *se)
 		sfs_reactor_wake(se->reactors[i]);
 }
 
+/** lane.c: gives the request's buffer back to the lane's pool, if it has one. */
+static inline void lane_buf_put(struct sfs_req *req)
+{
+	struct sfs_pool *pool = &req->lane->bufs;
+
+	if (req->buf)
+		pool->items[pool->free_count++] = req->buf;
+	req->buf = NULL;
+}
+
 /* req.c */
 void sfs_req_end(struct sfs_req *req, int rc);
 
