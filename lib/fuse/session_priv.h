@@ -41,7 +41,7 @@ struct node_trim {
 	_Atomic uint32_t gen_base; /* generation of records that come back */
 	_Atomic uint32_t live;     /* nodes that the guest knew at most since the last time */
 	atomic_bool busy;
-	atomic_bool holding; /* free records are the worker's for a while */
+	_Atomic uint64_t hands; /* who has free records in hand, see trim.c */
 	struct sfs_call call;
 };
 

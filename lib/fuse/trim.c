@@ -38,6 +38,26 @@ bool sfs_node_released(const struct sfs_session *se, uint32_t idx)
 	return atomic_load_explicit(&se->trim.released[chunk / 64], memory_order_acquire) >> chunk % 64 & 1;
 }
 
+/*
+ * Free records that are on no stack and of no released chunk are in somebody's hands for a moment: how many have some (low half), and
+ * how often anybody took some (high half).
+ */
+static void hands_fill(struct sfs_session *se)
+{
+	atomic_fetch_add(&se->trim.hands, (1ull << 32) + 1);
+}
+
+static void hands_empty(struct sfs_session *se)
+{
+	atomic_fetch_sub(&se->trim.hands, 1);
+}
+
+/* Whether nobody had any since @before was read, so that none to be seen is none at all. */
+static bool hands_empty_since(struct sfs_session *se, uint64_t before)
+{
+	return (uint32_t)before == 0 && atomic_load(&se->trim.hands) == before;
+}
+
 /* --- giving away --- */
 
 /* How many free records each chunk has; the records are ours. */
@@ -108,14 +128,14 @@ static void trim(struct sfs_session *se)
 	if (!counts)
 		return;
 	sfs_nodes_sweep(se, high, high);
-	atomic_store(&se->trim.holding, true);
+	hands_fill(se);
 	first = free_stack_take(&se->node_free);
 	count_chunks(se, first, counts);
 	gen = keep_rest(se, first, counts);
 	if (gen >= atomic_load(&se->trim.gen_base))
 		atomic_store(&se->trim.gen_base, gen + 1);
 	release_chunks(se, counts, chunks);
-	atomic_store(&se->trim.holding, false);
+	hands_empty(se);
 	if (live_count(se) < PAGE_BUCKETS)
 		release_buckets(se);
 	free(counts);
@@ -178,44 +198,47 @@ static uint32_t chunk_take(struct sfs_session *se, uint32_t chunk)
 
 static uint32_t released_take(struct sfs_session *se)
 {
-	uint32_t words = se->limits.inodes / CHUNK / 64 + 1;
+	uint32_t words = se->limits.inodes / CHUNK / 64 + 1, idx = NO_IDX;
 
 	if (!atomic_load_explicit(&se->trim.released_count, memory_order_relaxed))
 		return NO_IDX;
-	for (uint32_t w = 0; w < words; w++) {
+	hands_fill(se);
+	for (uint32_t w = 0; w < words && idx == NO_IDX; w++) {
 		uint64_t bits = atomic_load_explicit(&se->trim.released[w], memory_order_relaxed);
 
-		while (bits) {
+		for (; bits && idx == NO_IDX; bits &= bits - 1) {
 			uint32_t bit = (uint32_t)__builtin_ctzll(bits);
 
-			if (atomic_fetch_and(&se->trim.released[w], ~(1ull << bit)) >> bit & 1) {
-				atomic_fetch_sub(&se->trim.released_count, 1);
-				return chunk_take(se, w * 64 + bit);
-			}
-			bits &= bits - 1;
+			if (!(atomic_fetch_and(&se->trim.released[w], ~(1ull << bit)) >> bit & 1))
+				continue;
+			atomic_fetch_sub(&se->trim.released_count, 1);
+			idx = chunk_take(se, w * 64 + bit);
 		}
 	}
-	return NO_IDX;
+	hands_empty(se);
+	return idx;
 }
 
 /*
- * Where each record of the table was used once and the worker holds all that are free, there is nothing to be had, but not because the
- * table is full: what it does not give away comes back as it goes through them.
+ * Where each record of the table was used once and others hold what is free, there is nothing to be had, but not because the table is
+ * full: what they do not give away or use themselves comes back in a moment.
  */
 uint32_t sfs_node_unrelease(struct sfs_session *se)
 {
 	uint32_t idx = released_take(se);
-	bool held;
+	uint64_t before;
 
-	if (idx != NO_IDX || atomic_load_explicit(&se->node_high, memory_order_relaxed) < se->limits.inodes)
-		return idx;
-	do {
-		held = atomic_load(&se->trim.holding);
+	while (idx == NO_IDX &&
+	       atomic_load_explicit(&se->node_high, memory_order_relaxed) >= se->limits.inodes) {
+		before = atomic_load(&se->trim.hands);
 		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
 				     offsetof(struct sfs_node, hash_next));
+		if (idx == NO_IDX && !atomic_load(&se->trim.released_count) && hands_empty_since(se, before))
+			break;
 		if (idx == NO_IDX)
 			idx = released_take(se);
-	} while (idx == NO_IDX && held);
+		sfs_pause();
+	}
 	return idx;
 }
 

@@ -4,11 +4,13 @@
  * session is one with workers, which do the work.
  */
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../lib/fuse/session_priv.h"
 #include "../lib/shared_kib.h"
 #include "fuse_rig.h"
 
@@ -22,6 +24,59 @@ struct trimmed {
 	uint64_t *ids;
 };
 
+/*
+ * The moment in which the worker takes every free record of a full table, while a lookup looks for one: the test has both wait for
+ * each other.
+ */
+static struct {
+	atomic_bool armed; /* until the lookup has looked twice in vain */
+	atomic_bool looks; /* it has once, and looks again */
+	atomic_bool taken; /* all there was, by the worker */
+} duel;
+
+static __thread bool looked_in_vain; /* before in the same lookup */
+static __thread bool forgets_itself; /* the test's thread, not a worker */
+
+uint32_t __real_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);
+uint32_t __wrap_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);
+uint32_t __real_free_stack_take(struct free_stack *s);
+uint32_t __wrap_free_stack_take(struct free_stack *s);
+
+uint32_t __wrap_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off)
+{
+	uint32_t idx;
+
+	if (looked_in_vain && atomic_load(&duel.armed)) {
+		atomic_store(&duel.looks, true);
+		while (!atomic_load(&duel.taken))
+			sched_yield();
+		idx = __real_free_stack_pop(s, records, record_bytes, next_off);
+		assert_int_equal(idx, NO_IDX);
+		atomic_store(&duel.armed, false);
+		return idx;
+	}
+	idx = __real_free_stack_pop(s, records, record_bytes, next_off);
+	looked_in_vain = idx == NO_IDX;
+	return idx;
+}
+
+uint32_t __wrap_free_stack_take(struct free_stack *s)
+{
+	uint32_t first = __real_free_stack_take(s);
+
+	atomic_store(&duel.taken, true);
+	while (atomic_load(&duel.armed))
+		sched_yield();
+	return first;
+}
+
+/* The worker frees nodes: not before the lookup has begun. */
+static void evict(struct sfs_session *se, struct sfs_node *node)
+{
+	while (!forgets_itself && atomic_load(&duel.armed) && !atomic_load(&duel.looks))
+		sched_yield();
+}
+
 static int begin(void *ctx, struct sfs_session *se)
 {
 	static const struct sfs_node_key key = {.dev = 1, .ino = UINT64_MAX};
@@ -29,7 +84,7 @@ static int begin(void *ctx, struct sfs_session *se)
 	return sfs_session_root(se, &key, S_IFDIR, -1, 0);
 }
 
-static const struct sfs_fs_ops no_fs = {.name = "none", .session_begin = begin};
+static const struct sfs_fs_ops no_fs = {.name = "none", .session_begin = begin, .node_evict = evict};
 
 static int setup(void **state)
 {
@@ -82,6 +137,7 @@ static uint64_t lookup(struct sfs_req *req, uint64_t ino, bool *created)
 	struct sfs_node *node = sfs_node_get(req, &key, S_IFREG, -1, 1, created);
 	uint64_t id = node ? sfs_node_id(req->session, node) : 0;
 
+	looked_in_vain = false;
 	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
 	return id;
 }
@@ -230,10 +286,40 @@ static void test_waves(void **state)
 		assert_true(known(t->req, t->ids[i], 20000000 + i));
 }
 
+/* A lookup finds room where the worker has all the free records of a table that was once full. */
+static void test_worker_has_all(void **state)
+{
+	enum { FORGOTTEN = 4000 }; /* few enough that a lookup frees none itself */
+	struct trimmed *t = *state;
+	bool created;
+
+	for (unsigned i = 0; atomic_load(&t->se->node_high) < t->se->limits.inodes; i++) {
+		uint64_t id = lookup(t->req, 1 + i, &created);
+
+		assert_true(id != 0);
+		if (i < FORGOTTEN)
+			t->ids[i] = id;
+	}
+	atomic_store(&duel.taken, false);
+	atomic_store(&t->se->trim.live, UINT32_MAX - 1); /* so that the worker comes for as few */
+	atomic_store(&duel.armed, true);
+	forgets_itself = true;
+	for (unsigned i = 0; i < FORGOTTEN; i++)
+		sfs_node_forget(t->se, t->ids[i], 1);
+	forgets_itself = false;
+	/* Of a full table the first node that is forgotten goes at once. */
+	assert_true(lookup(t->req, 20000000, &created) != 0);
+	assert_true(lookup(t->req, 20000001, &created) != 0);
+	assert_true(created);
+	assert_true(atomic_load(&duel.taken));
+	assert_false(atomic_load(&duel.armed));
+}
+
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_memory_returns), T(test_the_known_stay), T(test_waves)};
+	const struct CMUnitTest tests[] = {T(test_memory_returns), T(test_the_known_stay), T(test_waves),
+					   T(test_worker_has_all)};
 
 	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }
