@@ -23,7 +23,8 @@
 /* Inode numbers in a row whose buckets are in a row, too: a page. */
 #define BUCKET_RUN 1024u
 
-_Static_assert(sizeof(struct sfs_node) <= 160, "memory per cached inode");
+_Static_assert(sizeof(struct sfs_node) + sizeof(struct sfs_fdent) + sizeof(uint32_t) <= 160,
+	       "memory per cached inode");
 
 static uint64_t mix(uint64_t x)
 {
@@ -178,16 +179,23 @@ static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *n
 	}
 }
 
-/* Takes the node's descriptor away from it; the last pin closes it. */
-static void node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+/* Index + 1 of the node that may lose the descriptor. */
+static uint32_t fd_owner(const struct sfs_fdent *ent)
+{
+	return atomic_load_explicit(&ent->owner, memory_order_acquire) & ~SFS_FD_USED;
+}
+
+/* Takes the node's descriptor away from it; the last pin closes it. False: it is not the node's any more. */
+static bool node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
 {
 	struct sfs_fdent *ent = &se->fds[fd_idx - 1];
 
 	if (!atomic_compare_exchange_strong(&node->fd_idx, &fd_idx, 0))
-		return; /* somebody else did */
-	if (atomic_load_explicit(&ent->node_idx, memory_order_relaxed))
+		return false; /* somebody else did */
+	if (fd_owner(ent))
 		atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
 	sfs_fd_unlink(se, ent);
+	return true;
 }
 
 /* Frees the node if nobody counts or pins it. */
@@ -520,50 +528,65 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 		sfs_fd_unpin(se, ent);
 		return NULL;
 	}
-	if (!atomic_load_explicit(&ent->referenced, memory_order_relaxed))
-		atomic_store_explicit(&ent->referenced, 1, memory_order_relaxed);
+	if (!(atomic_load_explicit(&ent->owner, memory_order_relaxed) & SFS_FD_USED))
+		atomic_fetch_or_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
 	sfs_req_pin_fd(req, ent);
 	return ent;
 }
 
-/* Second chance: the hand goes round, an entry used since its last visit stays. */
-static void fds_evict(struct sfs_session *se)
+/* Second chance: the hand goes round, an entry used since its last visit stays. False: it has found none on its way. */
+static bool fds_evict(struct sfs_session *se)
 {
 	uint32_t high = atomic_load(&se->fd_high);
 
 	for (unsigned steps = 0; steps < EVICT_STEPS && high; steps++) {
 		uint32_t idx = atomic_fetch_add_explicit(&se->fd_hand, 1, memory_order_relaxed) % high;
 		struct sfs_fdent *ent = &se->fds[idx];
-		uint32_t owner = atomic_load_explicit(&ent->node_idx, memory_order_acquire);
+		uint32_t node = fd_owner(ent);
 
-		if (!owner || atomic_load_explicit(&ent->pins, memory_order_relaxed) != LIVE)
+		if (!node || atomic_load_explicit(&ent->pins, memory_order_relaxed) != LIVE)
 			continue;
-		if (atomic_exchange_explicit(&ent->referenced, 0, memory_order_relaxed))
+		if (atomic_fetch_and_explicit(&ent->owner, ~SFS_FD_USED, memory_order_relaxed) & SFS_FD_USED)
 			continue;
-		node_drop_fd(se, &se->nodes[owner - 1], idx + 1);
-		return;
+		if (node_drop_fd(se, &se->nodes[node - 1], idx + 1))
+			return true;
 	}
+	return false;
+}
+
+/* Whether a node may keep one more descriptor that can be opened again; it is counted then. */
+static bool node_fds_room(struct sfs_session *se)
+{
+	if (atomic_fetch_add_explicit(&se->node_fds, 1, memory_order_relaxed) < se->limits.node_fds ||
+	    fds_evict(se))
+		return true;
+	atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
+	return false;
 }
 
 struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd)
 {
 	struct sfs_session *se = req->session;
 	struct sfs_fdent *ent = sfs_fd_insert(se, req, fd);
-	bool keep = node->key.handle_bytes == 0; /* cannot be opened again: stays as long as the node */
+	bool again = node->key.handle_bytes != 0; /* else it stays as long as the node */
 	uint32_t none = 0;
 
 	if (!ent)
 		return NULL;
-	if (!keep)
-		atomic_store_explicit(&ent->node_idx, node_idx(se, node) + 1, memory_order_relaxed);
-	if (!atomic_compare_exchange_strong(&node->fd_idx, &none, (uint32_t)(ent - se->fds) + 1)) {
-		/* It has one by now: this one serves the request and goes with it. */
-		atomic_store_explicit(&ent->node_idx, 0, memory_order_relaxed);
+	if (again && !node_fds_room(se)) {
+		/* All the others are in use: this one serves the request and goes with it. */
 		sfs_fd_unlink(se, ent);
 		return ent;
 	}
-	if (!keep && atomic_fetch_add_explicit(&se->node_fds, 1, memory_order_relaxed) >= se->limits.node_fds)
-		fds_evict(se);
+	if (again)
+		atomic_fetch_or_explicit(&ent->owner, node_idx(se, node) + 1, memory_order_release);
+	if (!atomic_compare_exchange_strong(&node->fd_idx, &none, (uint32_t)(ent - se->fds) + 1)) {
+		/* It has one by now: this one goes with the request, too. */
+		if (again)
+			atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
+		atomic_store_explicit(&ent->owner, 0, memory_order_relaxed);
+		sfs_fd_unlink(se, ent);
+	}
 	return ent;
 }
 

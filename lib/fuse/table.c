@@ -107,7 +107,6 @@ int sfs_fds_create(struct sfs_session *se)
 static void fd_free(struct sfs_session *se, struct sfs_fdent *ent)
 {
 	ent->fd = -1;
-	ent->gen++;
 	atomic_fetch_sub_explicit(&se->fd_count, 1, memory_order_relaxed);
 	free_stack_push(&se->fd_free, (uint32_t)(ent - se->fds), &ent->next_free);
 }
@@ -345,9 +344,7 @@ struct sfs_fdent *sfs_fd_insert(struct sfs_session *se, struct sfs_req *req, int
 	}
 	ent = &se->fds[idx];
 	ent->fd = fd;
-	ent->flags = 0;
-	atomic_store_explicit(&ent->node_idx, 0, memory_order_relaxed);
-	atomic_store_explicit(&ent->referenced, 1, memory_order_relaxed);
+	atomic_store_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
 	atomic_fetch_add_explicit(&se->fd_count, 1, memory_order_relaxed);
 	if (req)
 		sfs_req_pin_fd(req, ent);

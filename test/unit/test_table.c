@@ -528,24 +528,39 @@ static uint64_t tables_bytes(void)
 	return kib * 1024;
 }
 
-/* Nodes cost what their records do, whether there are many or few for the size of the table. */
-static void test_memory_of_nodes(void **state)
+/*
+ * Nodes cost what their records do, whether there are many or few for the size of the table; those without a handle have the record
+ * of a descriptor, too: of one that nobody opened, which is why it can be closed.
+ */
+static void memory_of_nodes(bool handle)
 {
 	static const uint32_t counts[] = {2000, 14000, 300000};
+	enum { NOBODYS_FD = 1 << 30 };
 
 	for (unsigned i = 0; i < SFS_ARRAY_SIZE(counts); i++) {
 		uint64_t before, grown;
 
 		rig_stop();
-		begin(4u << 20, 8, 16, 4);
+		begin(4u << 20, 8, 1u << 20, 4);
 		before = tables_bytes();
 		for (uint32_t n = 0; n < counts[i]; n++)
-			assert_int_not_equal(lookup(1000000 + n + n / 10, true, -1), 0);
+			assert_int_not_equal(lookup(1000000 + n + n / 10, handle, handle ? -1 : NOBODYS_FD),
+					     0);
 		grown = tables_bytes() - before;
 		print_message("%u nodes: %llu bytes each\n", counts[i],
 			      (unsigned long long)(grown / counts[i]));
 		assert_true(grown <= counts[i] * 160ull);
 	}
+}
+
+static void test_memory_of_nodes(void **state)
+{
+	memory_of_nodes(true);
+}
+
+static void test_memory_of_nodes_without_handles(void **state)
+{
+	memory_of_nodes(false);
 }
 
 static void test_pinned_node_is_not_evicted(void **state)
@@ -571,6 +586,21 @@ static void test_cached_descriptors_are_bounded(void **state)
 		assert_true(figures().fds <= 4);
 	}
 	assert_int_equal(figures().fds, 4);
+}
+
+/* Also where each was used since the hand came by, and where it would have far to go. */
+static void test_many_cached_descriptors_are_bounded(void **state)
+{
+	enum { MANY = 3000, NOBODYS_FD = 1 << 30 };
+
+	rig_stop();
+	begin(2 * MANY, 8, 64, MANY);
+	for (uint64_t ino = 10; ino < 10 + MANY * 3 / 2; ino++) {
+		assert_int_not_equal(lookup(ino, true, NOBODYS_FD), 0);
+		assert_true(figures().fds <= MANY);
+	}
+	/* Some were let go for others. */
+	assert_true(figures().fds > MANY / 2);
 }
 
 static void test_descriptor_in_use_is_not_evicted(void **state)
@@ -721,8 +751,10 @@ int main(void)
 	    T_TINY(test_node_table_full),
 	    T(test_large_table_full),
 	    T(test_memory_of_nodes),
+	    T(test_memory_of_nodes_without_handles),
 	    T_TINY(test_pinned_node_is_not_evicted),
 	    T(test_cached_descriptors_are_bounded),
+	    T(test_many_cached_descriptors_are_bounded),
 	    T(test_descriptor_in_use_is_not_evicted),
 	    T(test_nodes_without_handle_keep_theirs),
 	    T(test_second_descriptor_is_closed),

@@ -40,15 +40,14 @@ struct sfs_node_key {
 struct sfs_fdent {
 	_Atomic uint32_t
 	    pins; /* SFS_PINS_LIVE and a count; unlinked: without it, and the last unpin closes */
-	uint32_t gen;
 	int fd;
 	uint32_t next_free;
-	uint32_t flags;
-	_Atomic uint32_t node_idx;   /* index + 1 of the node that keeps it and may lose it; 0: none */
-	_Atomic uint32_t referenced; /* clock bit */
-	uint32_t pad;
+	_Atomic uint32_t
+	    owner; /* index + 1 of the node that keeps it and may lose it, 0: none; and SFS_FD_USED */
 	struct sfs_aio_file file; /* engines that hold it open: they let go before it is closed */
 };
+
+#define SFS_FD_USED (1u << 31) /* since the clock's hand came by */
 
 struct sfs_node {
 	_Atomic uint32_t state; /* SFS_REC_*; written last */
@@ -151,7 +150,8 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node);
 
 /**
  * Offers an O_PATH descriptor of @node for keeping; the table takes @fd over and pins the entry for @req in any case.
- * Evicts an unused one beyond limits.node_fds. NULL: no room among limits.fds; @fd still the caller's.
+ * Beyond limits.node_fds one that was not used of late goes for it; where none is found, @fd goes with the request. NULL: no room among
+ * limits.fds; @fd still the caller's.
  */
 struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd);
 
