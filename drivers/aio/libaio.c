@@ -62,8 +62,6 @@ struct la {
 
 static_assert(sizeof(struct iocb) <= sizeof(((struct sfs_io *)0)->priv), "an iocb fits into an I/O");
 
-/* What buffered I/O io_submit() does itself, and has done when it returns. */
-#define LA_AT_ONCE (SFS_IO_F_CACHED | SFS_IO_F_BLOCKS)
 /* What an I/O of a batch costs beside the batch's system call. */
 #define LA_EACH_NS 150
 
@@ -148,7 +146,8 @@ static int la_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 		return rc;
 	}
 	aio->priv = la;
-	aio->cached_min = aio->blocking_min = sfs_aio_batch_min(LA_EACH_NS);
+	if (opts->at_once)
+		aio->cached_min = aio->blocking_min = sfs_aio_batch_min(LA_EACH_NS);
 	return 0;
 }
 
@@ -169,7 +168,9 @@ static int la_queue(struct sfs_aio *aio, struct sfs_io *io)
 
 	if (aio->in_flight >= la->depth)
 		return -EAGAIN;
-	if (!(io->flags & (SFS_IO_F_DIRECT | LA_AT_ONCE)) || io->offset > INT64_MAX) {
+	if ((io->flags & SFS_IO_F_AT_ONCE) && io->offset > INT64_MAX)
+		return -EAGAIN;
+	if (!(io->flags & (SFS_IO_F_DIRECT | SFS_IO_F_AT_ONCE)) || io->offset > INT64_MAX) {
 		aio_calls_submit(&la->calls, io);
 		return 0;
 	}
@@ -183,7 +184,7 @@ static int la_queue(struct sfs_aio *aio, struct sfs_io *io)
 	iocb->u.v.offset = (long long)io->offset;
 	if (io->flags & SFS_IO_F_CACHED) /* or refused there */
 		iocb->aio_rw_flags |= RWF_NOWAIT;
-	if (la->wake && !(io->flags & LA_AT_ONCE))
+	if (la->wake && !(io->flags & SFS_IO_F_AT_ONCE))
 		io_set_eventfd(iocb, la->efd);
 	la->batch[la->queued++] = iocb;
 	return 0;
@@ -253,7 +254,8 @@ static unsigned la_reap(struct sfs_aio *aio, struct sfs_io **ios, unsigned max)
 			struct sfs_io *io = events[i].data;
 
 			io->res = (int64_t)events[i].res;
-			if (SFS_UNLIKELY(io->res == -EAGAIN || io->res == -EINTR))
+			if (SFS_UNLIKELY((io->res == -EAGAIN || io->res == -EINTR) &&
+					 !(io->flags & SFS_IO_F_AT_ONCE)))
 				aio_calls_submit(&la->calls, io);
 			else
 				ios[n++] = io;

@@ -30,8 +30,6 @@
 #define UR_IOWQ_THREADS_MAX 1024
 /* What an I/O costs on its way through the rings, beside the batch's system call: measured, decision 21. */
 #define UR_EACH_NS 90
-/* Writes that go by one io_submit(): what a turn accepts. */
-#define UR_BULK_DEPTH 64u
 
 struct ur {
 	struct io_uring ring;
@@ -169,12 +167,10 @@ static unsigned long ur_sysctl(const char *path)
 static int ur_bulk_open(struct ur *ur, const struct sfs_aio_opts *opts)
 {
 	static atomic_flag said = ATOMIC_FLAG_INIT;
-	struct sfs_aio_opts bulk = *opts;
 	int rc = -EAGAIN;
 
-	bulk.depth = SFS_MIN(opts->depth, UR_BULK_DEPTH);
-	if (ur_sysctl("/proc/sys/fs/aio-nr") + UR_BULK_DEPTH <= ur_sysctl("/proc/sys/fs/aio-max-nr") / 2)
-		rc = sfs_aio_open(&ur->bulk, &sfs_aio_libaio, &bulk);
+	if (ur_sysctl("/proc/sys/fs/aio-nr") + opts->depth <= ur_sysctl("/proc/sys/fs/aio-max-nr") / 2)
+		rc = sfs_aio_open(&ur->bulk, &sfs_aio_libaio, opts);
 	if (rc < 0)
 		ur->bulk.ops = NULL;
 	ur_without(&said, "writes in batches", rc);
@@ -194,6 +190,8 @@ static int ur_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 		return rc;
 	}
 	aio->priv = ur;
+	if (!opts->at_once)
+		return 0;
 	aio->cached_min = sfs_aio_batch_min(UR_EACH_NS);
 	if (ur_bulk_open(ur, opts) == 0)
 		aio->blocking_min = ur->bulk.blocking_min;
@@ -249,6 +247,8 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 		return -EAGAIN;
 	/* An offset that is none would be taken for the file's position. */
 	if (SFS_UNLIKELY(ur->refused || io->offset > INT64_MAX)) {
+		if (io->flags & SFS_IO_F_AT_ONCE)
+			return -EAGAIN;
 		aio_calls_submit(&ur->calls, io);
 		return 0;
 	}
@@ -270,6 +270,8 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 		sqe->flags = IOSQE_FIXED_FILE;
 	}
 	sqe->rw_flags = io->rw_flags;
+	if (io->flags & SFS_IO_F_CACHED) /* or it would go on alone */
+		sqe->rw_flags |= RWF_NOWAIT;
 	io_uring_sqe_set_data(sqe, io);
 	return 0;
 }
@@ -315,7 +317,8 @@ static unsigned ur_harvest(struct ur *ur, struct sfs_io **ios, unsigned max)
 		seen++;
 		if (io->priv[0])
 			ur_files_put(&ur->files, (unsigned)io->priv[0] - 1);
-		if (SFS_UNLIKELY(cqe->res == -EAGAIN || cqe->res == -EINTR)) {
+		if (SFS_UNLIKELY((cqe->res == -EAGAIN || cqe->res == -EINTR) &&
+				 !(io->flags & SFS_IO_F_AT_ONCE))) {
 			aio_calls_submit(&ur->calls, io);
 			continue;
 		}

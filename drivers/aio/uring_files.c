@@ -90,7 +90,7 @@ int ur_files_get(struct ur_files *f, const struct sfs_io *io)
 	unsigned idx = io->file_idx % UR_SLOTS;
 	struct ur_slot *s;
 
-	if (!io->file || !f->slots || f->ended)
+	if (!io->file || !f->slots)
 		return -1;
 	s = &f->slots[idx];
 	if (SFS_UNLIKELY(s->file != io->file || s->fd < 0) && !slot_try(f, idx, io))
@@ -103,27 +103,19 @@ int ur_files_get(struct ur_files *f, const struct sfs_io *io)
 
 void ur_files_put(struct ur_files *f, unsigned slot)
 {
-	struct ur_slot *s = &f->slots[slot];
-
-	assert(s->in_use);
-	if (--s->in_use || !f->ended)
-		return;
-	/* The bit is not ours any more. */
-	slot_update(f, slot, -1);
-	s->fd = -1;
+	assert(f->slots[slot].in_use);
+	f->slots[slot].in_use--;
 }
 
-/* One system call for all that are not in use. */
-static void files_end(struct ur_files *f)
+/* One system call for all. */
+static void files_clear(struct ur_files *f)
 {
 	int fds[UR_SLOTS];
 	unsigned held = 0;
 
-	f->ended = true;
 	for (unsigned i = 0; i < UR_SLOTS; i++) {
-		struct ur_slot *s = &f->slots[i];
-
-		fds[i] = s->fd >= 0 && !s->in_use ? -1 : IORING_REGISTER_FILES_SKIP;
+		assert(f->slots[i].in_use == 0);
+		fds[i] = f->slots[i].fd >= 0 ? -1 : IORING_REGISTER_FILES_SKIP;
 		held += fds[i] == -1;
 	}
 	if (held)
@@ -131,11 +123,9 @@ static void files_end(struct ur_files *f)
 	for (unsigned i = 0; i < UR_SLOTS; i++) {
 		struct ur_slot *s = &f->slots[i];
 
-		if (s->fd < 0)
-			continue;
-		atomic_fetch_and(&s->file->holders, ~f->bit);
-		if (!s->in_use)
-			s->fd = -1;
+		if (s->fd >= 0)
+			atomic_fetch_and(&s->file->holders, ~f->bit);
+		*s = (struct ur_slot){.fd = -1};
 	}
 }
 
@@ -143,10 +133,10 @@ void ur_files_drop(struct ur_files *f, const struct sfs_aio_file *file, uint32_t
 {
 	unsigned idx = file_idx % UR_SLOTS;
 
-	if (!f->slots || f->ended)
+	if (!f->slots)
 		return;
 	if (!file)
-		files_end(f);
+		files_clear(f);
 	else if (f->slots[idx].file == file && f->slots[idx].fd >= 0)
 		slot_clear(f, idx);
 }

@@ -24,7 +24,6 @@ struct ur_slot {
 struct ur_files {
 	struct io_uring *ring;
 	uint64_t bit;          /* ours in sfs_aio_file.holders */
-	bool ended;            /* no I/O uses a registered file any more */
 	struct ur_slot *slots; /* UR_SLOTS; NULL: files are not registered here */
 };
 

@@ -92,6 +92,7 @@ int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *o)
 	lane->idx = o->idx;
 	lane->session = o->session;
 	lane->reactor = o->reactor;
+	lane->group = o->group;
 	lane->workers = o->workers;
 	lane->port.reactor = o->reactor;
 	lane->bytes_in_flight_max = o->bytes_in_flight_max;
@@ -120,7 +121,6 @@ int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *o)
 	}
 	aio.workers = o->workers;
 	aio.reactor = o->reactor;
-	aio.file_bit = sfs_fd_holder_bit(o->idx);
 	rc = sfs_aio_open(&lane->aio, o->engine, &aio);
 	if (rc) {
 		lane->aio.ops = NULL;

@@ -27,8 +27,6 @@
 /* I/Os that go to a busy disk together, while requests come turn after turn. */
 #define SUBMIT_TOGETHER     8
 #define SUBMITS_PUT_OFF_MAX 4
-/* What a small buffered write may take on any disk's filesystem. */
-#define BLOCKING_US 10
 
 /* How often who waits for a lock looks again unasked: a holder outside of this device wakes nobody. */
 #define LOCK_EVERY_MIN SFS_NS_PER_MS
@@ -129,8 +127,6 @@ static bool lane_try_io(struct sfs_lane *lane, struct sfs_req *req)
 	if (sfs_aio_queue(&lane->aio, &req->io) < 0)
 		return false;
 	lane->io_uncommitted++;
-	lane->io_cached |= (req->io.flags & (SFS_IO_F_CACHED | SFS_IO_F_BLOCKS)) != 0;
-	lane->io_blocking += (req->io.flags & SFS_IO_F_BLOCKS) != 0;
 	return true;
 }
 
@@ -155,8 +151,20 @@ int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, struct
 	req->io.iov = req->data;
 	req->io.iovcnt = req->data_cnt;
 	req->io.offset = offset;
-	lane_queue_io(req->lane, req);
+	if (!(flags & SFS_IO_F_AT_ONCE) || !sfs_group_queue(req->lane->group, req))
+		lane_queue_io(req->lane, req);
 	return SFS_PARKED;
+}
+
+void sfs_req_done_at_once(struct sfs_req *req)
+{
+	assert(req->state == SFS_REQ_IO);
+	if (req->io.res == -EAGAIN || req->io.res == -EINTR) {
+		req->io.flags &= (uint8_t)~SFS_IO_F_AT_ONCE;
+		lane_queue_io(req->lane, req);
+	} else {
+		req_resume(req, req->io.res);
+	}
 }
 
 /* Runs on the worker. */
@@ -331,11 +339,14 @@ bool sfs_req_batched(const struct sfs_req *req, unsigned flag)
 {
 	const struct sfs_lane *lane = req->lane;
 	const struct sfs_session *se = req->session;
-	unsigned min = flag == SFS_IO_F_CACHED ? lane->aio.cached_min : lane->aio.blocking_min;
+	const struct sfs_group *g = lane->group;
 	/* Of those that have come a turn takes so many. */
-	unsigned room = lane_share(lane) / (flag == SFS_IO_F_CACHED ? SHARE_READ_NS : SHARE_MUTATION_NS);
+	unsigned room = lane_share(lane) / (flag == SFS_IO_F_CACHED ? SHARE_READ_NS : SHARE_MUTATION_NS), min;
 
-	if (min == 0 || SFS_MIN(lane->batch, room) < min)
+	if (!g || g->aio.in_flight >= SFS_GROUP_DEPTH)
+		return false;
+	min = flag == SFS_IO_F_CACHED ? g->aio.cached_min : g->aio.blocking_min;
+	if (min == 0 || SFS_MIN(g->requests, room) < min)
 		return false;
 	return flag == SFS_IO_F_CACHED || se->policy == SFS_BLOCK_ALWAYS ||
 	       (se->policy == SFS_BLOCK_AUTO && !sfs_session_is_slow(se, lane->now_ns));
@@ -525,16 +536,7 @@ void sfs_lane_abandon(struct sfs_lane *lane)
 
 void sfs_lane_leave(struct sfs_lane *lane)
 {
-	sfs_aio_files_drop(&lane->aio, NULL, 0);
-	lane->left = true;
 	sfs_session_lane_leave(lane->session, lane->idx);
-}
-
-/* Whether files wait for this lane's engine to let go of them. */
-static bool lane_has_drops(const struct sfs_lane *lane)
-{
-	return atomic_load_explicit(&lane->session->drop_head[lane->idx], memory_order_relaxed) &&
-	       !lane->left;
 }
 
 unsigned sfs_lane_resume(struct sfs_lane *lane)
@@ -546,8 +548,6 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 	n = lane_reap_io(lane) + lane_reap_calls(lane);
 	if (SFS_UNLIKELY(lane->yielded.first != NULL))
 		n += lane_run_yielded(lane);
-	if (SFS_UNLIKELY(lane_has_drops(lane)))
-		n += sfs_fds_drop(lane->session, lane->idx, &lane->aio);
 	if (SFS_UNLIKELY(lane->waiter_count))
 		n += lane_run_waiters(lane);
 	if (SFS_UNLIKELY(lane->barrier_count ||
@@ -559,33 +559,17 @@ unsigned sfs_lane_resume(struct sfs_lane *lane)
 /* A disk that is busy anyway loses nothing by a moment, in which more may come that one call hands over. */
 static bool submit_later(struct sfs_lane *lane)
 {
-	return lane->arrived && !lane->io_cached && lane->io_uncommitted < SUBMIT_TOGETHER &&
+	return lane->arrived && lane->io_uncommitted < SUBMIT_TOGETHER &&
 	       lane->aio.in_flight - lane->io_uncommitted >= SUBMIT_TOGETHER &&
 	       lane->submits_put_off++ < SUBMITS_PUT_OFF_MAX;
-}
-
-/* One of them may have waited for all the time that they do not usually take. */
-static void submit_blocking(struct sfs_lane *lane)
-{
-	uint64_t begin = sfs_ticks(), took, usual = lane->io_blocking * BLOCKING_US * sfs_ticks_per_us();
-
-	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
-	lane->io_blocking = 0;
-	took = sfs_ticks() - begin;
-	if (lane->session->policy == SFS_BLOCK_AUTO)
-		sfs_session_call_cost(lane->session, took > usual ? took - usual : 0);
 }
 
 unsigned sfs_lane_submit(struct sfs_lane *lane)
 {
 	if (!lane->aio.in_flight || submit_later(lane))
 		return 0;
-	lane->io_cached = false;
 	lane->submits_put_off = 0;
-	if (lane->io_blocking)
-		submit_blocking(lane);
-	else
-		lane->io_uncommitted = sfs_aio_commit(&lane->aio);
+	lane->io_uncommitted = sfs_aio_commit(&lane->aio);
 	/* What these queue goes with the next turn. */
 	return lane_reap_io(lane);
 }
@@ -600,7 +584,7 @@ bool sfs_lane_has_work(struct sfs_lane *lane)
 	const struct sfs_session *se = lane->session;
 	uint64_t epoch = atomic_load(&se->epoch);
 
-	if (lane->ended.first || lane->yielded.first || lane->io_uncommitted || lane_has_drops(lane) ||
+	if (lane->ended.first || lane->yielded.first || lane->io_uncommitted ||
 	    atomic_load(&lane->port.done) || sfs_aio_ready(&lane->aio))
 		return true;
 	for (struct sfs_req *req = lane->waiters.first; req; req = req->next)

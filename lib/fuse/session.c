@@ -154,7 +154,6 @@ void sfs_session_lane_leave(struct sfs_session *se, unsigned idx)
 	atomic_store(&se->lane_running[idx], false);
 	/* A barrier may have waited for this lane alone. */
 	session_wake_all(se);
-	sfs_fds_drop(se, idx, NULL);
 }
 
 /* --- the session's own operations --- */

@@ -5,6 +5,7 @@
 #ifndef SESSION_PRIV_H
 #define SESSION_PRIV_H
 
+#include "sfs_group.h"
 #include "sfs_lane.h"
 #include "sfs_session.h"
 
@@ -97,8 +98,9 @@ struct sfs_session {
 	struct node_trim trim;
 	_Atomic uint32_t node_fds; /* cached descriptors that may be evicted */
 
-	/* Descriptors that wait for a lane's engine to let go of them. Index + 1, linked by next_free. */
-	_Atomic uint32_t drop_head[LANES_MAX];
+	/* Descriptors that wait for a group's engine to let go of them. Index + 1, linked by next_free. */
+	_Atomic uint32_t drop_head[SFS_GROUPS_MAX];
+	atomic_bool group_running[SFS_GROUPS_MAX];
 
 	/* Descriptors that wait to be closed by a worker. */
 	_Atomic uint32_t close_head; /* index + 1, linked by next_free */
@@ -124,13 +126,16 @@ void sfs_fds_destroy(struct sfs_session *se);
 int sfs_handles_create(struct sfs_session *se);
 void sfs_handles_destroy(struct sfs_session *se);
 void sfs_handles_reset(struct sfs_session *se);
-/** The bit of a lane's engine in sfs_fdent.file.holders; 0 for the hiprio queue's, which keeps no files. */
-static inline uint64_t sfs_fd_holder_bit(unsigned lane)
+/** The bit of a group's engine in sfs_fdent.file.holders; 0: it keeps no files. */
+static inline uint64_t sfs_group_bit(unsigned group)
 {
-	return lane ? 1ull << (lane - 1) : 0;
+	return group < 64 ? 1ull << group : 0;
 }
-/** Goes on with descriptors that wait for the engine of @lane: @aio, or NULL where the lane has left. How many. */
-unsigned sfs_fds_drop(struct sfs_session *se, unsigned lane, struct sfs_aio *aio);
+/** Goes on with descriptors that wait for the engine of @group: @aio, or NULL where the group has left. How many. */
+unsigned sfs_fds_drop(struct sfs_session *se, unsigned group, struct sfs_aio *aio);
+/** Between the two this thread puts off what it closes of @se, to @closing. */
+void sfs_closes_begin(struct sfs_session *se, struct sfs_closing *closing);
+void sfs_closes_end(struct sfs_session *se, struct sfs_closing *closing);
 void sfs_fd_unpin(struct sfs_session *se, struct sfs_fdent *ent);
 void sfs_handle_unpin(struct sfs_session *se, struct sfs_handle *h);
 /** Pins @ent unless it is unlinked. */
@@ -198,6 +203,11 @@ static inline void lane_buf_put(struct sfs_req *req)
 
 /* req.c */
 void sfs_req_end(struct sfs_req *req, int rc);
+/** An I/O of sfs_group_queue() has come back: the request goes on, with its lane's own engine where it could not be done at once. */
+void sfs_req_done_at_once(struct sfs_req *req);
+
+/* group.c: false: there is no room, or no group. */
+bool sfs_group_queue(struct sfs_group *g, struct sfs_req *req);
 
 /* parse.c: fills the request from its chain. 0: run it; 1: give the chain back with length 0; -errno: answer with it. */
 int sfs_req_parse(struct sfs_req *req);

@@ -160,17 +160,17 @@ static void closing_flush(struct sfs_session *se, struct sfs_closing *c)
 		sfs_session_call_cost(se, sfs_ticks() - begin);
 }
 
-void sfs_lane_closes_begin(struct sfs_lane *lane)
+void sfs_closes_begin(struct sfs_session *se, struct sfs_closing *to)
 {
-	closing = &lane->closing;
-	closing_se = lane->session;
+	closing = to;
+	closing_se = se;
 }
 
-void sfs_lane_closes_end(struct sfs_lane *lane)
+void sfs_closes_end(struct sfs_session *se, struct sfs_closing *to)
 {
 	closing = NULL;
-	if (lane->closing.count)
-		closing_flush(lane->session, &lane->closing);
+	if (to->count)
+		closing_flush(se, to);
 }
 
 /* Whether the close of @ent is put off to the end of the turn. */
@@ -224,21 +224,21 @@ static bool close_inline(const struct sfs_session *se)
 }
 
 /*
- * The engine of @lane may hold the file open. It lets go at the lane's next turn, while the descriptor is still open: so the
+ * The engine of @group may hold the file open. It lets go at the group's next turn, while the descriptor is still open: so the
  * last close, which may block, is never the ring's on a reactor, and the number stays taken until nobody uses the file.
  */
-static void fd_wait_for_engine(struct sfs_session *se, struct sfs_fdent *ent, unsigned lane)
+static void fd_wait_for_engine(struct sfs_session *se, struct sfs_fdent *ent, unsigned group)
 {
-	uint32_t head = atomic_load(&se->drop_head[lane]);
+	uint32_t head = atomic_load(&se->drop_head[group]);
 
 	do {
 		ent->next_free = head;
-	} while (!atomic_compare_exchange_weak(&se->drop_head[lane], &head, (uint32_t)(ent - se->fds) + 1));
-	/* The lane says that it leaves before it takes the list for the last time. */
-	if (atomic_load(&se->lane_running[lane]))
+	} while (!atomic_compare_exchange_weak(&se->drop_head[group], &head, (uint32_t)(ent - se->fds) + 1));
+	/* The group says that it leaves before it takes the list for the last time. */
+	if (atomic_load(&se->group_running[group]))
 		session_wake_all(se);
 	else
-		sfs_fds_drop(se, lane, NULL);
+		sfs_fds_drop(se, group, NULL);
 }
 
 /* The last pin of an unlinked entry has gone. A close may block (a network filesystem, the last link of a large file): not
@@ -251,7 +251,7 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 	uint64_t holders = atomic_load_explicit(&ent->file.holders, memory_order_acquire);
 
 	if (holders) {
-		fd_wait_for_engine(se, ent, (unsigned)__builtin_ctzll(holders) + 1);
+		fd_wait_for_engine(se, ent, (unsigned)__builtin_ctzll(holders));
 		return;
 	}
 	if (sfs_on_worker || !se->workers || (se->policy == SFS_BLOCK_ALWAYS && !ending)) {
@@ -279,9 +279,9 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 	}
 }
 
-unsigned sfs_fds_drop(struct sfs_session *se, unsigned lane, struct sfs_aio *aio)
+unsigned sfs_fds_drop(struct sfs_session *se, unsigned group, struct sfs_aio *aio)
 {
-	uint32_t at = atomic_exchange(&se->drop_head[lane], 0);
+	uint32_t at = atomic_exchange(&se->drop_head[group], 0);
 	unsigned n = 0;
 
 	for (; at; n++) {
@@ -290,7 +290,7 @@ unsigned sfs_fds_drop(struct sfs_session *se, unsigned lane, struct sfs_aio *aio
 		at = ent->next_free;
 		if (aio)
 			sfs_aio_files_drop(aio, &ent->file, (uint32_t)(ent - se->fds));
-		atomic_fetch_and(&ent->file.holders, ~sfs_fd_holder_bit(lane));
+		atomic_fetch_and(&ent->file.holders, ~sfs_group_bit(group));
 		fd_last(se, ent); /* the next engine, or the close */
 	}
 	return n;

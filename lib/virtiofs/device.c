@@ -85,6 +85,8 @@ void sfs_device_destroy(struct sfs_device *dev)
 	/* Calls that hang for ever use session and driver: both stay with them. */
 	if (dev->abandoned)
 		return;
+	for (unsigned i = 0; i < dev->opts.reactor_count; i++)
+		sfs_poll_group_close(&dev->groups[i]);
 	sfs_session_destroy(dev->session);
 	dev->opts.fs->destroy(dev->opts.fs_ctx);
 	sfs_workers_client_destroy(dev->workers);
@@ -151,13 +153,17 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 	    .idx = idx,
 	    .lane = {.idx = idx,
 		     .slot_count = o->slots_max,
-		     .session = dev->session,
 		     .workers = dev->workers,
 		     .engine = o->engine,
 		     .aio = {.depth = o->io_depth, .iowq_cpus = o->iowq_cpus},
 		     .bytes_in_flight_max = o->bytes_in_flight_max / o->request_queue_count,
 		     .share_ns = o->turn_share_ns}};
 	struct sfs_aside *aside = &dev->aside[idx < dev->queue_count ? idx : 0];
+	struct sfs_poll_group_opts go = {.reactor = dev->reactors[idx % o->reactor_count],
+					 .lanes = {.idx = idx % o->reactor_count,
+						   .session = dev->session,
+						   .workers = dev->workers,
+						   .engine = o->engine}};
 	struct sfs_vring_setup vring = *setup;
 	struct sfs_queue *q;
 	int rc;
@@ -173,7 +179,10 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 			return rc;
 		dev->begun = true;
 	}
-	qo.reactor = qo.lane.reactor = dev->reactors[idx % o->reactor_count];
+	qo.group = &dev->groups[go.lanes.idx];
+	rc = sfs_poll_group_open(qo.group, &go);
+	if (rc)
+		return rc;
 	if (aside->heads && sfs_aside_fits(aside, setup)) {
 		/* Who knows only what was answered thinks that the ring stands there. */
 		vring.last_avail_idx = aside->place.last_avail;

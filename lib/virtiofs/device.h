@@ -7,9 +7,12 @@
 
 #include <pthread.h>
 
+#include "poll_group.h"
 #include "queue.h"
 
 #define QUEUES_MAX (SFS_REQUEST_QUEUES_MAX + 1)
+
+_Static_assert(QUEUES_MAX <= SFS_GROUPS_MAX, "a group a reactor, of which there are no more than queues");
 
 /* What the figures keep of queues that are gone. */
 struct queue_past {
@@ -20,6 +23,7 @@ struct sfs_device {
 	char tag[SFS_TAG_MAX + 1];
 	struct sfs_device_opts opts;
 	struct sfs_reactor *reactors[QUEUES_MAX];
+	struct sfs_poll_group groups[QUEUES_MAX]; /* one a reactor */
 	unsigned queue_count;
 	struct sfs_session *session;
 	struct sfs_workers_client *workers;

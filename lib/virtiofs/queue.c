@@ -112,6 +112,13 @@ static void queue_untake(struct sfs_queue *q, struct sfs_req *req)
 	sfs_lane_slot_put(&q->lane, req);
 }
 
+unsigned sfs_queue_pending(struct sfs_queue *q)
+{
+	unsigned n = q->accepting ? sfs_virtq_pending(&q->vq) : 0;
+
+	return SFS_MIN(n, (unsigned)ACCEPT_BATCH);
+}
+
 /*
  * 3. accept: up to a batch of chains, copied, checked, run. While one runs, the caches fetch what the next ones need: its
  * header, the table of the one after, the descriptor of the third.
@@ -119,7 +126,7 @@ static void queue_untake(struct sfs_queue *q, struct sfs_req *req)
 static unsigned queue_accept(struct sfs_queue *q)
 {
 	struct sfs_virtq *vq = &q->vq;
-	unsigned n = SFS_MIN(sfs_virtq_pending(vq), (unsigned)ACCEPT_BATCH), left = n;
+	unsigned n = sfs_queue_pending(q), left = n;
 	struct sfs_req *req, *next;
 
 	if (SFS_UNLIKELY(q->again.next < q->again.count) && !queue_retake(q))
@@ -127,7 +134,6 @@ static unsigned queue_accept(struct sfs_queue *q)
 	if (n == 0 || sfs_lane_sated(&q->lane))
 		goto out;
 	sfs_reactor_arrived(q->reactor);
-	q->lane.batch = n;
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
 	req = queue_take(q, &left);
@@ -180,7 +186,7 @@ static void queue_drained(struct sfs_queue *q)
 
 	if (!stop && !q->abandoned)
 		return; /* given up a moment ago: that message is on its way */
-	sfs_reactor_remove(q->reactor, &q->poller);
+	sfs_poll_group_remove(q->group, q);
 	if (stop) {
 		sfs_lane_leave(&q->lane);
 		stop->last_avail_idx = q->vq.last_avail;
@@ -200,7 +206,7 @@ static void queue_drained(struct sfs_queue *q)
  * A queue that stops does not wait for who waits for a lock, perhaps for ever. Those are set aside, in the order in which they came: who
  * waited here, then who was set aside before and has had no slot since.
  */
-static void queue_draining(struct sfs_queue *q)
+void sfs_queue_drain(struct sfs_queue *q)
 {
 	struct sfs_req *req;
 
@@ -212,16 +218,14 @@ static void queue_draining(struct sfs_queue *q)
 		queue_drained(q);
 }
 
-static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
+unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, bool shared)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
 	struct sfs_lane *lane = &q->lane;
 	unsigned work;
 
 	lane->now_ns = now_ns;
 	lane->arrived = false;
-	sfs_lane_closes_begin(lane);
-	lane->shared = sfs_reactor_shared(q->reactor, q->session, now_ns);
+	lane->shared = shared;
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
 	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
 		if (SFS_UNLIKELY(atomic_load_explicit(&q->mem->broken, memory_order_relaxed)))
@@ -229,7 +233,14 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 		else
 			work += queue_accept(q); /* 3. accept */
 	}
-	work += sfs_lane_submit(lane); /* 4. submit */
+	return work;
+}
+
+unsigned sfs_queue_answer(struct sfs_queue *q)
+{
+	struct sfs_lane *lane = &q->lane;
+	unsigned work = sfs_lane_submit(lane); /* 4. submit */
+
 	if (lane->ended.first)
 		queue_answer(q); /* 5. answer */
 	if (SFS_LIKELY(!queue_detached(q))) {
@@ -239,19 +250,13 @@ static unsigned queue_poll(struct sfs_poller *poller, uint64_t now_ns)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
-	sfs_lane_closes_end(lane);
 	if (lane->aio.in_flight)
 		sfs_reactor_waits(q->reactor);
-	if (work)
-		sfs_reactor_worked(q->reactor, q->session, now_ns);
-	if (SFS_UNLIKELY(q->ending))
-		queue_draining(q);
 	return work;
 }
 
-static bool queue_arm(struct sfs_poller *poller)
+bool sfs_queue_arm(struct sfs_queue *q)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
 	bool work = sfs_lane_has_work(&q->lane);
 
 	if (q->accepting && sfs_lane_open(&q->lane)) {
@@ -265,10 +270,8 @@ static bool queue_arm(struct sfs_poller *poller)
 	return work;
 }
 
-static void queue_disarm(struct sfs_poller *poller)
+void sfs_queue_disarm(struct sfs_queue *q)
 {
-	struct sfs_queue *q = SFS_CONTAINER_OF(poller, struct sfs_queue, poller);
-
 	if (!q->asleep)
 		return;
 	q->asleep = false;
@@ -276,8 +279,6 @@ static void queue_disarm(struct sfs_poller *poller)
 	if (q->accepting && sfs_virtq_pending(&q->vq))
 		SFS_STAT_ADD(q->kicks, 1);
 }
-
-static const struct sfs_poller_ops queue_poller_ops = {queue_poll, queue_arm, queue_disarm};
 
 /* --- messages: on the reactor's thread --- */
 
@@ -289,7 +290,7 @@ static void run_msg(struct sfs_msg *msg)
 	sfs_session_lane_join(q->session, q->idx);
 	if (q->has_cpus)
 		sfs_reactor_move(q->reactor, &q->cpus);
-	sfs_reactor_add(q->reactor, &q->poller);
+	sfs_poll_group_add(q->group, q);
 }
 
 static void stop_msg(struct sfs_msg *msg)
@@ -406,10 +407,11 @@ int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setu
 	if (posix_memalign((void **)&q, SFS_CACHE_LINE, sizeof(*q)))
 		return -ENOMEM;
 	memset(q, 0, sizeof(*q));
-	q->poller.ops = &queue_poller_ops;
 	q->idx = o->idx;
-	q->reactor = o->reactor;
-	q->session = lane.session;
+	q->group = o->group;
+	q->reactor = lane.reactor = o->group->reactor;
+	q->session = lane.session = o->group->session;
+	lane.group = &o->group->lanes;
 	q->mem = s->mem;
 	q->kick_fd = s->kick_fd;
 	q->call_fd = s->call_fd;

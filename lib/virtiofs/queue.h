@@ -9,13 +9,14 @@
 #include <stdatomic.h>
 
 #include "aside.h"
+#include "poll_group.h"
 #include "sfs_lane.h"
 #include "sfs_virtiofs.h"
 #include "sfs_virtq.h"
 
 struct sfs_queue {
 	/* The reactor's. */
-	struct sfs_poller poller;
+	TAILQ_ENTRY(sfs_queue) link; /* of the group's queues */
 	struct sfs_virtq vq;
 	struct sfs_lane lane;
 	bool accepting;         /* chains are taken from the ring */
@@ -29,7 +30,8 @@ struct sfs_queue {
 	struct sfs_aside aside; /* set aside by the stop; complete when it is done */
 
 	/* Constant while it runs. */
-	struct sfs_reactor *reactor;
+	struct sfs_poll_group *group;
+	struct sfs_reactor *reactor; /* the group's */
 	struct sfs_session *session;
 	struct sfs_mem *mem;
 	unsigned idx;
@@ -56,9 +58,9 @@ struct sfs_queue {
 
 struct sfs_queue_opts {
 	unsigned idx;
-	struct sfs_reactor *reactor;
-	struct sfs_lane_opts lane;
-	struct sfs_aside *again; /* what fits the ring; the queue's after success. NULL: nothing */
+	struct sfs_poll_group *group; /* open */
+	struct sfs_lane_opts lane;    /* reactor, session and group are filled in by the queue */
+	struct sfs_aside *again;      /* what fits the ring; the queue's after success. NULL: nothing */
 };
 
 /** Makes a queue for @setup. 0 or -errno; see sfs_device_queue_start(). Control thread; may block. */
@@ -75,5 +77,26 @@ void sfs_queue_stop(struct sfs_queue *q, struct sfs_queue_stop *stop);
  * stop->done has been called or is about to be.
  */
 bool sfs_queue_abandon(struct sfs_queue *q);
+
+/* --- the parts of a turn, in this order: the reactor's thread --- */
+
+/** How many requests a turn may take from the ring now. */
+unsigned sfs_queue_pending(struct sfs_queue *q);
+/** Steps 1 to 3: goes on with what has come back, and takes new requests. @shared: others want the reactor, too. How much work. */
+unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, bool shared);
+/** Steps 4 to 6: what waits for the engine goes there, answers to the ring. How much work. */
+unsigned sfs_queue_answer(struct sfs_queue *q);
+/** Whether it is stopped or abandoned. */
+static inline bool sfs_queue_ending(const struct sfs_queue *q)
+{
+	return q->ending;
+}
+/** After the turn of a queue that is ending: it leaves the group, and may be freed, when nothing is in flight. */
+void sfs_queue_drain(struct sfs_queue *q);
+
+/** The reactor is about to sleep: has the guest notify. True: there is work. */
+bool sfs_queue_arm(struct sfs_queue *q);
+/** It is awake again. */
+void sfs_queue_disarm(struct sfs_queue *q);
 
 #endif

@@ -20,11 +20,16 @@ static void guest_begin(struct fg *g)
 				    .flags2 = (uint32_t)(g->init_flags >> 32)};
 	struct fg_msg *m = fg_new();
 
+	const struct sfs_group_opts go = {.session = g->se, .workers = g->client, .engine = g->engine};
+
 	assert_int_equal(sfs_session_begin(g->se), 0);
+	assert_int_equal(sfs_group_init(&g->group, &go), 0);
+	sfs_group_join(&g->group);
 	for (unsigned i = 0; i < g->lane_count; i++) {
 		struct sfs_lane_opts lo = {.idx = i,
 					   .slot_count = FG_SLOTS,
 					   .session = g->se,
+					   .group = &g->group,
 					   .workers = g->client,
 					   .engine = g->engine,
 					   .aio.depth = FG_SLOTS};
@@ -42,8 +47,10 @@ static void guest_begin(struct fg *g)
 static void guest_end(struct fg *g)
 {
 	sfs_session_lane_leave(g->se, 0);
+	sfs_group_leave(&g->group);
 	for (unsigned i = 0; i < g->lane_count; i++)
 		sfs_lane_fini(&g->lanes[i]);
+	sfs_group_fini(&g->group);
 }
 
 void fg_start_engine(struct fg *g, const struct sfs_fs_ops *ops, const char *options, unsigned lanes,
@@ -220,10 +227,13 @@ void fg_turn(struct fg *g, unsigned lane)
 	struct sfs_lane *l = &g->lanes[lane];
 
 	l->now_ns = sfs_now_ns();
+	sfs_group_begin(l->group, l->group->requests);
 	if (!sfs_lane_resume(l) && !l->ended.first)
 		sched_yield();
+	sfs_group_commit(l->group);
 	sfs_lane_submit(l);
 	lane_answer(g, lane);
+	sfs_group_end(l->group);
 }
 
 int fg_wait(struct fg *g, unsigned lane, struct fg_msg *m)

@@ -20,6 +20,7 @@ struct fg {
 	struct sfs_session *se;
 	struct sfs_workers *workers;
 	struct sfs_workers_client *client;
+	struct sfs_group group; /* of all lanes, where a test has no other; requests: as the test wants */
 	struct sfs_lane lanes[FG_LANES_MAX];
 	unsigned lane_count;
 	const struct sfs_aio_ops *engine;

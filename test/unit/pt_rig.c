@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+#include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
+#include <sys/mman.h>
+#include <sys/vfs.h>
 
 #include "pt_rig.h"
 #include "sfs_aio_engines.h"
@@ -134,4 +138,42 @@ int rig_cat(struct rig *r, uint64_t node, char *text, size_t bytes)
 uint64_t rig_path(struct rig *r, uint32_t opcode, enum sfs_req_path path)
 {
 	return r->g.lanes[0].stats[opcode].path[path];
+}
+
+void rig_pattern(char *p, size_t bytes, unsigned seed)
+{
+	for (size_t i = 0; i < bytes; i++)
+		p[i] = (char)(i * 31 + (i >> 12) * 7 + seed);
+}
+
+void rig_make_cold(struct rig *r, const char *name)
+{
+	int fd = openat(r->dir, name, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(fsync(fd), 0);
+	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
+	close(fd);
+}
+
+/* What another core works on is not dropped at once. Looking is no read, which would have it read ahead. */
+void rig_await_cold(struct rig *r, const char *name, off_t offset)
+{
+	int fd = openat(r->dir, name, O_RDONLY | O_CLOEXEC);
+	unsigned char there = 1;
+	struct statfs st;
+	void *page;
+
+	assert_true(fd >= 0);
+	assert_int_equal(fstatfs(fd, &st), 0);
+	if (st.f_type == TMPFS_MAGIC)
+		skip(); /* never cold */
+	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, offset);
+	assert_ptr_not_equal(page, MAP_FAILED);
+	while (there & 1) {
+		rig_make_cold(r, name);
+		assert_int_equal(mincore(page, 4096, &there), 0);
+	}
+	munmap(page, 4096);
+	close(fd);
 }

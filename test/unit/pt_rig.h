@@ -49,6 +49,12 @@ int rig_try(struct rig *r, const char *options, char *text, size_t bytes);
 /** Host side: makes a regular file in the share (or anywhere below top, by "../name"). */
 void rig_file(struct rig *r, const char *name, const char *text);
 struct stat rig_stat(struct rig *r, const char *name);
+/** Bytes that tell where in a file they are, and of which @seed. */
+void rig_pattern(char *p, size_t bytes, unsigned seed);
+/** Drops the file's pages from the host's cache, if nobody works on them. */
+void rig_make_cold(struct rig *r, const char *name);
+/** Until the host's page cache holds nothing of the file at @offset. Skips the test where that cannot be. */
+void rig_await_cold(struct rig *r, const char *name, off_t offset);
 /** Whether tests of ownership and the like can run: as root. */
 bool rig_is_root(void);
 

@@ -630,7 +630,7 @@ static void test_closed_together(void **state)
 	struct rig *r = *state;
 
 	for (unsigned scarce = 0; scarce < 2; scarce++) {
-		struct sfs_lane *lane = &r->g.lanes[0];
+		struct fg_msg *m[FILES];
 		uint64_t node, fh[FILES], kept;
 		unsigned before;
 		char buf[16];
@@ -642,16 +642,27 @@ static void test_closed_together(void **state)
 			assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh[i]), 0);
 		kept = fh[3];
 		before = open_here();
-		sfs_lane_closes_begin(lane);
-		for (unsigned i = FILES; i-- > 0;)
-			if (i != 3)
-				assert_int_equal(fc_release(&r->c, node, fh[i]), 0);
+		sfs_group_begin(&r->g.group, 0);
+		for (unsigned i = FILES; i-- > 0;) {
+			struct fuse_release_in in = {.fh = fh[i]};
+
+			if (i == 3)
+				continue;
+			m[i] = fg_new();
+			fg_send(&r->g, 0, m[i], FUSE_RELEASE, node, &in, sizeof(in), NULL, NULL, NULL, 0, 0);
+		}
 		if (!scarce)
 			assert_int_equal(open_here(), before);
 		else /* down to half of what there may be */
 			assert_true(open_here() <= before - 1);
-		sfs_lane_closes_end(lane);
+		sfs_group_end(&r->g.group);
 		assert_int_equal(open_here(), before - (FILES - 1));
+		for (unsigned i = 0; i < FILES; i++) {
+			if (i == 3)
+				continue;
+			assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
+			fg_free(m[i]);
+		}
 		/* The kept one works. */
 		assert_int_equal(fc_read(&r->c, node, kept, 0, buf, 10), 10);
 		assert_int_equal(fc_release(&r->c, node, kept), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Files that io_uring holds open beside their descriptors: who is released last is gone at the lane's next turn, and no
+ * Files that io_uring holds open beside their descriptors: who is released last is gone at the group's next turn, and no
  * other file is ever read in its place.
  */
 #include "pt_rig.h"
@@ -33,9 +33,12 @@ static void until_let_go(struct rig *r, const char *name)
 	}
 }
 
-/* A share whose reads all go through io_uring on lane 1; false: not on this kernel. */
+static struct sfs_group group; /* of lane 1 */
+
+/* A share whose reads all go through the ring of lane 1's group; false: not on this kernel. */
 static bool fixed_begin(struct rig *r, struct fc *c)
 {
+	struct sfs_group_opts go = {.idx = 1, .engine = &sfs_aio_uring};
 	char name[2] = "a", text[4096];
 
 	if (sfs_aio_probe(&sfs_aio_uring) < 0)
@@ -46,7 +49,13 @@ static bool fixed_begin(struct rig *r, struct fc *c)
 		text[sizeof(text) - 1] = 0;
 		rig_file(r, name, text);
 	}
-	rig_start(r, ", \"inline_bytes_max\": 0");
+	rig_start(r, "");
+	go.session = r->g.se;
+	go.workers = r->g.client;
+	assert_int_equal(sfs_group_init(&group, &go), 0);
+	group.aio.cached_min = group.requests = 1;
+	sfs_group_join(&group);
+	r->g.lanes[1].group = &group;
 	sfs_session_lane_join(r->g.se, 1);
 	fc_init(c, &r->g, 1);
 	return true;
@@ -56,6 +65,8 @@ static void fixed_end(struct rig *r, struct fc *c)
 {
 	fc_fini(c);
 	sfs_lane_leave(&r->g.lanes[1]);
+	sfs_group_leave(&group);
+	sfs_group_fini(&group);
 }
 
 static void read_often(struct rig *r, struct fc *c, const char *name, uint64_t *node, uint64_t *fh)
@@ -92,8 +103,8 @@ static void test_fixed_files_one_after_another(void **state)
 	fixed_end(r, &c);
 }
 
-/* Released elsewhere: the lane whose ring holds the file lets go at its next turn, and nobody else can before. */
-static void test_fixed_files_other_lane(void **state)
+/* Released elsewhere: the group whose ring holds the file lets go at its next turn, and nobody else can before. */
+static void test_fixed_files_other_group(void **state)
 {
 	struct rig *r = *state;
 	uint64_t node[FILES], fh[FILES];
@@ -106,9 +117,9 @@ static void test_fixed_files_other_lane(void **state)
 		read_often(r, &c, (const char[2]){(char)('a' + i)}, &node[i], &fh[i]);
 	for (unsigned i = 0; i < FILES; i++)
 		assert_int_equal(fc_release(&r->c, node[i], fh[i]), 0);
-	assert_true(sfs_lane_has_work(&r->g.lanes[1]));
+	assert_true(sfs_group_has_work(&group));
 	fg_turn(&r->g, 1);
-	assert_false(sfs_lane_has_work(&r->g.lanes[1]));
+	assert_false(sfs_group_has_work(&group));
 	for (unsigned i = 0; i < FILES; i++)
 		until_let_go(r, (const char[2]){(char)('a' + i)});
 	sfs_session_figures(r->g.se, &fig);
@@ -116,8 +127,8 @@ static void test_fixed_files_other_lane(void **state)
 	fixed_end(r, &c);
 }
 
-/* A lane that leaves holds nothing, and what is released after it waits for nobody. */
-static void test_fixed_files_lane_leaves(void **state)
+/* A group that leaves holds nothing, and what is released after it waits for nobody. */
+static void test_fixed_files_group_leaves(void **state)
 {
 	struct rig *r = *state;
 	uint64_t node[2], fh[2];
@@ -128,10 +139,17 @@ static void test_fixed_files_lane_leaves(void **state)
 	read_often(r, &c, "a", &node[0], &fh[0]);
 	read_often(r, &c, "b", &node[1], &fh[1]);
 	assert_int_equal(fc_release(&r->c, node[0], fh[0]), 0); /* waits for a turn that does not come */
-	fixed_end(r, &c);
+	sfs_group_leave(&group);
 	until_let_go(r, "a");
 	assert_int_equal(fc_release(&r->c, node[1], fh[1]), 0);
 	until_let_go(r, "b");
+	/* And one that comes back holds files again. */
+	sfs_group_join(&group);
+	read_often(r, &c, "c", &node[0], &fh[0]);
+	assert_int_equal(fc_release(&c, node[0], fh[0]), 0);
+	fg_turn(&r->g, 1);
+	until_let_go(r, "c");
+	fixed_end(r, &c);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
@@ -140,8 +158,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_fixed_files_one_after_another),
-	    T(test_fixed_files_other_lane),
-	    T(test_fixed_files_lane_leaves),
+	    T(test_fixed_files_other_group),
+	    T(test_fixed_files_group_leaves),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,7 +4,6 @@
  */
 #include <linux/falloc.h>
 #include <linux/magic.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/vfs.h>
 #include <sys/xattr.h>
@@ -63,46 +62,6 @@ static int do_write_flags(struct rig *r, uint64_t node, uint64_t fh, const char 
 	return fg_wait(&r->g, 0, r->c.m);
 }
 
-static void pattern(char *p, size_t bytes, unsigned seed)
-{
-	for (size_t i = 0; i < bytes; i++)
-		p[i] = (char)(i * 31 + (i >> 12) * 7 + seed);
-}
-
-/* Drops a file's pages from the host's cache. */
-static void make_cold(struct rig *r, const char *name)
-{
-	int fd = openat(r->dir, name, O_RDONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	assert_int_equal(fsync(fd), 0);
-	assert_int_equal(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED), 0);
-	close(fd);
-}
-
-/* Until the page cache really holds nothing at @offset: what another core works on is not dropped at once. Looking is no read,
- * which would have it read ahead. */
-static void await_cold(struct rig *r, const char *name, off_t offset)
-{
-	int fd = openat(r->dir, name, O_RDONLY | O_CLOEXEC);
-	unsigned char there = 1;
-	struct statfs st;
-	void *page;
-
-	assert_true(fd >= 0);
-	assert_int_equal(fstatfs(fd, &st), 0);
-	if (st.f_type == TMPFS_MAGIC)
-		skip(); /* never cold */
-	page = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, offset);
-	assert_ptr_not_equal(page, MAP_FAILED);
-	while (there & 1) {
-		make_cold(r, name);
-		assert_int_equal(mincore(page, 4096, &there), 0);
-	}
-	munmap(page, 4096);
-	close(fd);
-}
-
 /* --- READ and WRITE --- */
 
 /* Writes behind a hole and reads it back, warm and cold, over the end and behind it; @max: the largest
@@ -117,13 +76,13 @@ static void data(struct rig *r, const char *options, uint32_t flags, uint32_t ma
 	rig_start(r, options);
 	assert_int_equal(fc_create(&r->c, ROOT, "f", O_RDWR | flags, S_IFREG | 0644, &e, &fh), 0);
 	for (unsigned i = 0; i < SFS_ARRAY_SIZE(sizes) && sizes[i] <= max; i++) {
-		pattern(file + 4096, sizes[i], i);
+		rig_pattern(file + 4096, sizes[i], i);
 		assert_int_equal(fc_write(&r->c, e.nodeid, fh, 4096, file + 4096, sizes[i]), sizes[i]);
 		assert_int_equal(rig_stat(r, "f").st_size, 4096 + sizes[i]);
 		for (int cold = 0; cold < 2; cold++) {
 			assert_int_equal(fc_read(&r->c, e.nodeid, fh, 4096, in, sizes[i]), sizes[i]);
 			assert_memory_equal(in, file + 4096, sizes[i]);
-			make_cold(r, "f");
+			rig_make_cold(r, "f");
 		}
 		assert_int_equal(fc_read(&r->c, e.nodeid, fh, sizes[i], in, max), 4096);
 		assert_memory_equal(in, file + sizes[i], 4096);
@@ -193,7 +152,7 @@ static void test_read_paths(void **state)
 	uint64_t node, fh;
 
 	rig_file(r, "f", "");
-	pattern(buf, MIB, 1);
+	rig_pattern(buf, MIB, 1);
 	rig_start(r, "");
 	node = rig_node(r, ROOT, "f");
 	assert_int_equal(fc_open(&r->c, node, O_RDWR, &fh), 0);
@@ -205,7 +164,7 @@ static void test_read_paths(void **state)
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_INLINE), 3);
 	/* A look without waiting has the kernel read ahead, and if this thread is preempted in it the page is there after all. */
 	for (unsigned i = 0; i < 100 && rig_path(r, FUSE_READ, SFS_PATH_ENGINE) == 0; i++) {
-		await_cold(r, "f", 524288);
+		rig_await_cold(r, "f", 524288);
 		assert_int_equal(fc_read(&r->c, node, fh, 524288, buf, 4096), 4096);
 	}
 	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), 1);
@@ -223,7 +182,7 @@ static void long_read(struct rig *r, const char *options, bool shared, unsigned 
 	uint64_t node;
 
 	rig_file(r, "f", "");
-	pattern(buf, MIB, 1);
+	rig_pattern(buf, MIB, 1);
 	rig_start(r, options);
 	node = rig_node(r, ROOT, "f");
 	assert_int_equal(fc_open(&r->c, node, O_RDWR, &in.fh), 0);
@@ -251,140 +210,6 @@ static void test_long_read_takes_turns(void **state)
 	long_read(*state, "", false, 1, 1);
 	/* Pieces however small are a turn's work, too. */
 	long_read(*state, ", \"inline_bytes_max\": 512", false, 3, 16);
-}
-
-/* As on a host where that pays. */
-static void batches_pay(struct rig *r, const struct sfs_aio_ops *engine, const char *options)
-{
-	r->engine = engine;
-	rig_start(r, options);
-	r->g.lanes[0].aio.cached_min = r->g.lanes[0].aio.blocking_min = 3;
-}
-
-static struct fg_msg *read_send(struct rig *r, uint64_t node, uint64_t fh, uint64_t offset, uint32_t bytes)
-{
-	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
-	struct fg_msg *m = fg_new();
-
-	fg_send(&r->g, 0, m, FUSE_READ, node, &in, sizeof(in), NULL, NULL, NULL, 0, bytes);
-	return m;
-}
-
-/*
- * Cached reads that come together go to the engine by one call, and are answered in the same turn; what is not cached comes
- * later, and right.
- */
-static void read_batch(struct rig *r, const struct sfs_aio_ops *engine)
-{
-	enum { BLOCKS = 8, BYTES = BLOCKS * 4096 };
-	static char whole[BYTES], first[4096];
-	struct fg_msg *m[BLOCKS + 1];
-	uint64_t node, fh;
-
-	pattern(whole, BYTES, 5);
-	rig_file(r, "file", "");
-	await_cold(r, "file", 0); /* skips where there is no cold */
-	batches_pay(r, engine, "");
-	node = rig_node(r, ROOT, "file");
-	assert_int_equal(fc_open(&r->c, node, O_RDWR, &fh), 0);
-	assert_int_equal(fc_write(&r->c, node, fh, 0, whole, BYTES - 100), BYTES - 100);
-	/* The first shows what the filesystem can; alone it is inline. */
-	assert_int_equal(fc_read(&r->c, node, fh, 0, first, 4096), 4096);
-	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), 0);
-	for (unsigned cold = 0; cold < 2; cold++) {
-		uint64_t before = rig_path(r, FUSE_READ, SFS_PATH_ENGINE);
-
-		if (cold)
-			await_cold(r, "file", 0);
-		r->g.lanes[0].batch = BLOCKS;
-		for (unsigned i = 0; i < BLOCKS; i++)
-			m[i] = read_send(r, node, fh, i * 4096, 4096);
-		m[BLOCKS] = read_send(r, node, fh, BYTES, 4096);
-		r->g.lanes[0].batch = 0;
-		fg_turn(&r->g, 0);
-		for (unsigned i = 0; i <= BLOCKS; i++) {
-			if (!cold && i != BLOCKS - 1) /* after a short count it looks a second time */
-				assert_true(m[i]->answered);
-			assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
-			if (i < BLOCKS)
-				assert_memory_equal(m[i]->out, whole + i * 4096, m[i]->out_bytes);
-			assert_int_equal(m[i]->out_bytes, i == BLOCKS       ? 0
-							  : i == BLOCKS - 1 ? 4096 - 100
-									    : 4096);
-			fg_free(m[i]);
-		}
-		assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), before + BLOCKS + 1);
-	}
-	rig_stop(r);
-	r->engine = NULL;
-}
-
-static void test_read_batch(void **state)
-{
-	struct rig *r = *state;
-
-	read_batch(r, &sfs_aio_uring);
-	read_batch(r, &sfs_aio_libaio);
-}
-
-/* Writes that come together are done by one call where they may wait on the reactor, and by workers where they may not. */
-static void write_batch(struct rig *r, const struct sfs_aio_ops *engine, const char *policy)
-{
-	enum { BLOCKS = 8, BYTES = BLOCKS * 5000 };
-	static char whole[BYTES], back[BYTES];
-	bool engines = strcmp(policy, "never") != 0;
-	struct fg_msg *m[BLOCKS];
-	struct fuse_write_in in = {.size = 5000};
-	char options[64];
-	uint64_t node;
-
-	pattern(whole, BYTES, 9);
-	rig_file(r, "file", "");
-	snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policy);
-	batches_pay(r, engine, options);
-	node = rig_node(r, ROOT, "file");
-	assert_int_equal(fc_open(&r->c, node, O_RDWR, &in.fh), 0);
-	r->g.lanes[0].batch = BLOCKS;
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		m[i] = fg_new();
-		in.offset = i * 5000;
-		fg_send(&r->g, 0, m[i], FUSE_WRITE, node, &in, sizeof(in), NULL, NULL, whole + i * 5000, 5000,
-			sizeof(struct fuse_write_out));
-	}
-	r->g.lanes[0].batch = 0;
-	fg_turn(&r->g, 0);
-	for (unsigned i = 0; i < BLOCKS; i++) {
-		if (engines)
-			assert_true(m[i]->answered);
-		assert_int_equal(fg_wait(&r->g, 0, m[i]), 0);
-		assert_int_equal(((struct fuse_write_out *)(void *)m[i]->out)->size, 5000);
-		fg_free(m[i]);
-	}
-	assert_int_equal(rig_path(r, FUSE_WRITE, engines ? SFS_PATH_ENGINE : SFS_PATH_WORKER), BLOCKS);
-	assert_int_equal(fc_read(&r->c, node, in.fh, 0, back, BYTES), BYTES);
-	assert_memory_equal(back, whole, BYTES);
-	/* Errors are each write's own. */
-	r->g.lanes[0].batch = BLOCKS;
-	in.offset = INT64_MAX - 5000;
-	m[0] = fg_new();
-	fg_send(&r->g, 0, m[0], FUSE_WRITE, node, &in, sizeof(in), NULL, NULL, whole, 5000,
-		sizeof(struct fuse_write_out));
-	r->g.lanes[0].batch = 0;
-	assert_int_equal(fg_wait(&r->g, 0, m[0]), -EFBIG);
-	fg_free(m[0]);
-	rig_stop(r);
-	r->engine = NULL;
-}
-
-static void test_write_batch(void **state)
-{
-	static const char *const policies[] = {"auto", "always", "never"};
-	struct rig *r = *state;
-
-	for (unsigned i = 0; i < 3; i++) {
-		write_batch(r, &sfs_aio_uring, policies[i]);
-		write_batch(r, &sfs_aio_libaio, policies[i]);
-	}
 }
 
 static void test_data_refused(void **state)
@@ -638,7 +463,7 @@ static void xattrs(struct rig *r, const char *options)
 	rig_start(r, options);
 	f = rig_node(r, ROOT, "f");
 	l = rig_node(r, ROOT, "l");
-	pattern(value, sizeof(value), 3);
+	rig_pattern(value, sizeof(value), 3);
 	assert_int_equal(fc_listxattr(&r->c, f, list, 200), 0);
 	assert_int_equal(fc_listxattr(&r->c, f, list, 0), 0);
 	assert_int_equal(fc_getxattr(&r->c, f, "user.a", value, 10), -ENODATA);
@@ -881,26 +706,12 @@ static void test_reconnect(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_data),
-	    T(test_data_direct),
-	    T(test_data_uring),
-	    T(test_data_in_memory),
-	    T(test_read_paths),
-	    T(test_long_read_takes_turns),
-	    T(test_read_batch),
-	    T(test_write_batch),
-	    T(test_data_refused),
-	    T(test_open_flags),
-	    T(test_create),
-	    T(test_killpriv),
-	    T(test_setattr),
-	    T(test_access_statfs),
-	    T(test_xattr),
-	    T(test_acl),
-	    T(test_holes_and_copies),
-	    T(test_sync),
-	    T(test_readonly),
-	    T(test_never),
+	    T(test_data),           T(test_data_direct), T(test_data_uring),
+	    T(test_data_in_memory), T(test_read_paths),  T(test_long_read_takes_turns),
+	    T(test_data_refused),   T(test_open_flags),  T(test_create),
+	    T(test_killpriv),       T(test_setattr),     T(test_access_statfs),
+	    T(test_xattr),          T(test_acl),         T(test_holes_and_copies),
+	    T(test_sync),           T(test_readonly),    T(test_never),
 	    T(test_reconnect),
 	};
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * I/O in flight: one engine instance (struct sfs_aio) per lane, that is per running virtqueue. All calls but
- * open, fd and close are made by the lane's reactor thread. Queueing cannot fail for good: a full engine only
+ * I/O in flight: one engine instance (struct sfs_aio) per lane, that is per running virtqueue, and one per group of lanes for what is done
+ * at once. All calls but open, fd and close are made by the lane's reactor thread. Queueing cannot fail for good: a full engine only
  * delays. Nothing completes inside queue or commit; completions are seen by reap alone.
  *
  * Engines: drivers/aio (uring, libaio, workers, and sim for tests).
@@ -21,13 +21,11 @@ enum sfs_io_kind {
 
 enum {
 	SFS_IO_F_DIRECT = 1, /* the file is open with O_DIRECT: its kernel AIO does not block */
-	/*
-	 * A read of what the page cache probably holds, of a file that knows RWF_NOWAIT, on an engine with cached_min: commit
-	 * does it then, and does not wait where the cache lacks it.
-	 */
-	SFS_IO_F_CACHED = 2,
-	/* A buffered write that may wait, on an engine with blocking_min: commit does it then, as a system call of its own would. */
-	SFS_IO_F_BLOCKS = 4,
+	/* On an instance that was opened at_once: the commit has done it when it returns, or could not: -EAGAIN or -EINTR. */
+	SFS_IO_F_CACHED =
+	    2, /* a read of what the page cache probably holds, of a file that knows RWF_NOWAIT: does not wait */
+	SFS_IO_F_BLOCKS = 4, /* a buffered write: waits where a system call of its own would */
+	SFS_IO_F_AT_ONCE = SFS_IO_F_CACHED | SFS_IO_F_BLOCKS,
 };
 
 /**
@@ -57,7 +55,7 @@ struct sfs_io {
 	const struct iovec *iov;
 	uint64_t offset;   /* beyond INT64_MAX: -EINVAL at reap */
 	int64_t res;       /* at reap: bytes done (short counts as the kernel gave them) or -errno, but
-	                          * never -EINTR or -EAGAIN */
+	                          * never -EINTR or -EAGAIN where it is not SFS_IO_F_AT_ONCE */
 	uint64_t priv[12]; /* the engine's: an iocb, a worker call */
 };
 
@@ -66,6 +64,7 @@ struct sfs_reactor;
 
 struct sfs_aio_opts {
 	unsigned depth;                     /* I/Os that may be in flight in the kernel; at least 1 */
+	bool at_once;                       /* it is there for SFS_IO_F_AT_ONCE, and for nothing else */
 	const char *iowq_cpus;              /* CPU list for kernel workers ("0-1"), NULL: leave */
 	struct sfs_workers_client *workers; /* do what would block the engine; the caller's; sim needs none */
 	uint64_t file_bit;           /* this instance's in sfs_aio_file.holders; 0: it keeps no files */
@@ -87,7 +86,7 @@ struct sfs_aio_ops {
 	void (*close)(struct sfs_aio *aio);
 	/**
 	 * Takes @io; 0, or -EAGAIN: full, try again after the next reap. The lane keeps what is refused in
-	 * order.
+	 * order. Of SFS_IO_F_AT_ONCE also: cannot be done here.
 	 */
 	int (*queue)(struct sfs_aio *aio, struct sfs_io *io);
 	/**
@@ -111,9 +110,8 @@ struct sfs_aio_ops {
 	 */
 	int (*fd)(struct sfs_aio *aio);
 	/**
-	 * Lets go of @file, number @file_idx, which no I/O in flight uses; its bit is clear then. NULL: of all files, and
-	 * none is kept from here on; those that I/Os use go with the last of these, their bits at once. NULL: an engine
-	 * that keeps none.
+	 * Lets go of @file, number @file_idx, which no I/O in flight uses; its bit is clear then. NULL: of all files; nothing is in
+	 * flight. NULL: an engine that keeps none.
 	 */
 	void (*files_drop)(struct sfs_aio *aio, const struct sfs_aio_file *file, uint32_t file_idx);
 };
@@ -123,8 +121,8 @@ struct sfs_aio {
 	const struct sfs_aio_ops *ops;
 	unsigned in_flight; /* queued and not yet reaped; kept by the sfs_aio_* wrappers */
 	/*
-	 * From how many at once on cached reads (SFS_IO_F_CACHED) and writes that may wait (SFS_IO_F_BLOCKS) cost less here than a
-	 * system call each. 0: never. Set by open.
+	 * Opened at_once: from how many together on SFS_IO_F_CACHED and SFS_IO_F_BLOCKS cost less here than a system call each. 0: never, or
+	 * not to be had.
 	 */
 	unsigned cached_min, blocking_min;
 	void *priv;

@@ -7,6 +7,7 @@
 #define SFS_LANE_H
 
 #include "sfs_aio.h"
+#include "sfs_group.h"
 #include "sfs_hist.h"
 #include "sfs_op.h"
 #include "sfs_reactor.h"
@@ -52,13 +53,6 @@ struct sfs_pool {
 	size_t mem_bytes;
 };
 
-/** Descriptors that are closed at the end of a turn, together. */
-#define SFS_CLOSING_MAX 64
-struct sfs_closing {
-	unsigned count;
-	struct sfs_fdent *ents[SFS_CLOSING_MAX];
-};
-
 /** Figures of one opcode on one lane. */
 struct sfs_op_stats {
 	uint64_t count, errors, bytes;
@@ -85,17 +79,14 @@ struct sfs_lane {
 	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
 	int lock_timer;                        /* ends the reactor's sleep then; -1: none yet */
-	bool left;                             /* sfs_lane_leave() */
 	bool ending;                           /* nobody waits for locks any more */
 	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
 
+	struct sfs_group *group; /* whose turns it has part in; NULL: none, and nothing is done together */
 	struct sfs_aio aio;
 	unsigned io_uncommitted;  /* I/Os that the kernel has not taken */
 	unsigned submits_put_off; /* turns in which they were not handed over though they could have been */
-	bool io_cached;           /* some of them are to be done in the commit: SFS_IO_F_CACHED, _BLOCKS */
-	unsigned io_blocking;     /* how many may wait there */
 	bool arrived;             /* requests came in this turn: set by who accepts them */
-	unsigned batch;           /* requests that run in this turn: set by who accepts them */
 	struct sfs_workers_client *workers;
 	struct sfs_call_port port;
 	unsigned calls_out; /* worker calls not yet back */
@@ -105,7 +96,6 @@ struct sfs_lane {
 	unsigned slot_count, in_flight;
 	struct sfs_pool bufs, bigs; /* 64 KiB buffers; arrays of SFS_CHAIN_SEGS_MAX segments */
 
-	struct sfs_closing closing;
 	uint64_t bytes_in_flight, bytes_in_flight_max;
 	uint64_t requests, bad_requests;
 	struct sfs_op_stats *stats; /* SFS_OP_COUNT of them */
@@ -124,6 +114,7 @@ struct sfs_lane_opts {
 	unsigned slot_count;
 	struct sfs_reactor *reactor;
 	struct sfs_session *session;
+	struct sfs_group *group; /* of the session, on the same reactor; or NULL */
 	struct sfs_workers_client *workers;
 	const struct sfs_aio_ops *engine;
 	struct sfs_aio_opts aio;      /* workers and reactor are filled in by the lane */
@@ -175,17 +166,10 @@ struct sfs_req *sfs_lane_aside(struct sfs_lane *lane);
 void sfs_lane_abandon(struct sfs_lane *lane);
 
 /**
- * The queue ends: the engine lets go of its files, the session does not count on this lane any more. What is in flight (of a
- * lane that was given up) ends as before. The lane's reactor.
+ * The queue ends: the session does not count on this lane any more. What is in flight (of a lane that was given up) ends as before.
+ * The lane's reactor.
  */
 void sfs_lane_leave(struct sfs_lane *lane);
-
-/**
- * Between the two, what this thread closes of the lane's session is put off, where there is room for more open files, and closed
- * by the second one with few system calls. The lane's reactor, around a turn.
- */
-void sfs_lane_closes_begin(struct sfs_lane *lane);
-void sfs_lane_closes_end(struct sfs_lane *lane);
 
 /** Whether this turn's share is used up: what waits in the ring waits for the next turn. */
 static inline bool sfs_lane_sated(const struct sfs_lane *lane)
@@ -194,7 +178,7 @@ static inline bool sfs_lane_sated(const struct sfs_lane *lane)
 }
 
 /**
- * Step 4: what was queued goes to the engine, and what that has finished by then (cached reads, disks) comes back, in at most one
+ * Step 4: what was queued goes to the engine, and what that has finished by then comes back, in at most one
  * system call. Its requests go on at once, so that they are answered in this turn. How many.
  */
 unsigned sfs_lane_submit(struct sfs_lane *lane);

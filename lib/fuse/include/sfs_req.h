@@ -236,7 +236,8 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 
 /**
  * Whether a cached read (@flag SFS_IO_F_CACHED) or a write that may wait (SFS_IO_F_BLOCKS) costs less by sfs_req_io() with that flag
- * than by a call: enough other requests come with it, and what may wait may do so on the reactor.
+ * than by a call: enough other requests come with it, on whichever queue, and what may wait may do so on the reactor. Where that
+ * could not be done at once it goes to the engine like any other I/O.
  */
 bool sfs_req_batched(const struct sfs_req *req, unsigned flag);
 
