@@ -121,7 +121,8 @@ static void release_buckets(struct sfs_session *se)
 
 static void trim(struct sfs_session *se)
 {
-	uint32_t high = atomic_load(&se->node_high), chunks = high / CHUNK + 1, first;
+	/* Of the whole table: by the time that the free records are taken more of it may have been used. */
+	uint32_t high = atomic_load(&se->node_high), chunks = se->limits.inodes / CHUNK + 1, first;
 	uint8_t *counts = calloc(chunks, 1);
 	uint32_t gen;
 
