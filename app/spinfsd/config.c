@@ -336,6 +336,24 @@ static int check_cpus(struct check *c, const char *path, cpu_set_t *set)
 	return 0;
 }
 
+/* Whether workers have no CPU that is not a reactor's, too. */
+static bool workers_share(const struct check *c)
+{
+	cpu_set_t reactors, both;
+
+	CPU_ZERO(&reactors);
+	for (unsigned i = 0; i < c->cfg->reactor_count; i++) {
+		int cpu = c->cfg->reactors[i].cpu;
+
+		if (cpu >= 0)
+			CPU_SET((unsigned)cpu, &reactors);
+		else if (CPU_COUNT(&c->host->allowed) == 1)
+			CPU_OR(&reactors, &reactors, &c->host->allowed);
+	}
+	CPU_AND(&both, &c->cfg->workers.cpus, &reactors);
+	return CPU_EQUAL(&both, &c->cfg->workers.cpus);
+}
+
 static int check_unbuilt(struct check *c)
 {
 	if (c->cfg->sandbox != SPINFSD_SANDBOX_NONE)
@@ -491,6 +509,7 @@ static int check_all(struct check *c)
 		rc = check_cpus(c, "control_cpus", &cfg->control_cpus);
 	if (rc == 0)
 		rc = check_cpus(c, "workers.cpus", &cfg->workers.cpus);
+	cfg->workers.share = rc == 0 && workers_share(c);
 	for (unsigned i = 0; rc == 0 && i < cfg->device_count; i++) {
 		rc = check_socket(c, i);
 		if (rc == 0)

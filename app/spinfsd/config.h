@@ -102,6 +102,7 @@ struct spinfsd_config {
 		uint32_t count;
 		uint32_t spin_us;
 		cpu_set_t cpus; /* default as of control_cpus */
+		bool share;     /* none of them is theirs alone: all are reactors' */
 	} workers;
 	struct {
 		enum spinfsd_engine engine;

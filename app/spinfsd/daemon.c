@@ -82,7 +82,8 @@ static int start_workers(struct spinfsd *d)
 	const struct spinfsd_config *c = d->config;
 	struct sfs_workers_opts opts = {.count = c->workers.count,
 					.cpus = &c->workers.cpus,
-					.spin_ns = c->workers.spin_us * SFS_NS_PER_US,
+					.spin_ns = c->workers.share ? 0 : c->workers.spin_us * SFS_NS_PER_US,
+					.background = c->workers.share,
 					.thread_init = thread_begin,
 					.thread_init_arg = d};
 	int rc = sfs_workers_create(&opts, &d->workers);

@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
 #include <stdio.h>
@@ -43,6 +44,7 @@ struct sfs_workers_client {
 struct sfs_workers {
 	uint64_t spin_ns;
 	unsigned spin_max; /* how many may spin at once */
+	bool background;
 	void (*thread_init)(void *arg);
 	void *thread_init_arg;
 	sem_t sem; /* one token for each sleeper that was claimed */
@@ -275,11 +277,17 @@ static void *wk_main(void *arg)
 	return NULL;
 }
 
+bool sfs_workers_in_background(const struct sfs_workers_client *client)
+{
+	return client->wk->background;
+}
+
 /* --- the pool --- */
 
 static int wk_start(struct sfs_workers *wk, const struct sfs_workers_opts *opts)
 {
 	static const int faults[] = {SIGBUS, SIGSEGV, SIGFPE, SIGILL, SIGSYS, SIGTRAP, SIGABRT};
+	const struct sched_param none = {0};
 	pthread_attr_t attr;
 	sigset_t blocked;
 	char name[16];
@@ -299,6 +307,8 @@ static int wk_start(struct sfs_workers *wk, const struct sfs_workers_opts *opts)
 		rc = -pthread_create(&wk->threads[wk->count], &attr, wk_main, wk);
 		if (rc)
 			break;
+		if (opts->background) /* from here: their own system calls may be filtered already */
+			pthread_setschedparam(wk->threads[wk->count], SCHED_BATCH, &none);
 		snprintf(name, sizeof(name), "sfs-worker%u", wk->count % 10000);
 		pthread_setname_np(wk->threads[wk->count], name);
 		wk->live = ++wk->count;
@@ -325,6 +335,7 @@ int sfs_workers_create(const struct sfs_workers_opts *opts, struct sfs_workers *
 	else if (pthread_getaffinity_np(pthread_self(), sizeof(cpus), &cpus))
 		CPU_ZERO(&cpus);
 	wk->spin_ns = opts->spin_ns;
+	wk->background = opts->background;
 	wk->spin_max = SFS_MAX(CPU_COUNT(&cpus), 1);
 	wk->thread_init = opts->thread_init;
 	wk->thread_init_arg = opts->thread_init_arg;

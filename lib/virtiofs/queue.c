@@ -250,7 +250,7 @@ unsigned sfs_queue_answer(struct sfs_queue *q)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
-	if (lane->aio.in_flight)
+	if (lane->aio.in_flight || (q->yields && lane->calls_out))
 		sfs_reactor_waits(q->reactor);
 	return work;
 }
@@ -420,6 +420,7 @@ int sfs_queue_create(const struct sfs_queue_opts *o, const struct sfs_vring_setu
 	q->run_msg.fn = run_msg;
 	q->stop_msg.fn = stop_msg;
 	q->abandon_msg.fn = abandon_msg;
+	q->yields = sfs_workers_in_background(lane.workers);
 	lane.slot_count = SFS_MIN(lane.slot_count, (unsigned)s->size);
 	rc = sfs_lane_init(&q->lane, &lane);
 	if (rc)

@@ -35,6 +35,7 @@ struct sfs_queue {
 	struct sfs_session *session;
 	struct sfs_mem *mem;
 	unsigned idx;
+	bool yields;   /* workers run when the reactor sleeps */
 	bool has_cpus; /* cpus are those near the guest's memory */
 	cpu_set_t cpus;
 	int kick_fd, call_fd, aio_fd; /* aio_fd is the engine's */

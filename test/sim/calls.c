@@ -41,6 +41,11 @@ static void call_run(struct sfs_call *call)
 		sfs_reactor_wake(port->reactor);
 }
 
+bool sfs_workers_in_background(const struct sfs_workers_client *client)
+{
+	return false;
+}
+
 struct sfs_workers_client *sfs_workers_client_create(struct sfs_workers *workers, unsigned max_running)
 {
 	return calloc(1, sizeof(struct sfs_workers_client));

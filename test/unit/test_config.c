@@ -216,6 +216,7 @@ static void test_placement(void **state)
 	assert_true(CPU_EQUAL(&cfg.workers.cpus, &want));
 	assert_int_equal(cfg.devices[0].queues.reactor_count, 3);
 	assert_int_equal(cfg.devices[0].queues.reactors[2], 2);
+	assert_false(cfg.workers.share);
 	spinfsd_config_fini(&cfg);
 
 	/* Where nothing else is left they share. */
@@ -227,6 +228,14 @@ static void test_placement(void **state)
 	    0);
 	sfs_cpus_parse("0-3", &want);
 	assert_true(CPU_EQUAL(&cfg.control_cpus, &want));
+	assert_true(cfg.workers.share);
+	spinfsd_config_fini(&cfg);
+	/* Or where they are told to. */
+	assert_int_equal(
+	    parse("{\"workers\":{\"cpus\":\"1\"},\"reactors\":[{\"name\":\"a\",\"cpu\":1}]," ONE_DEVICE "}",
+		  &cfg, &err),
+	    0);
+	assert_true(cfg.workers.share);
 	spinfsd_config_fini(&cfg);
 }
 

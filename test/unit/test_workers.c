@@ -586,6 +586,35 @@ static void threads_are_initialised_and_bad_options_refused(void **state)
 	assert_int_equal(sfs_workers_create(&opts, &wk), -EINVAL);
 }
 
+static void look_policy(struct sfs_call *call)
+{
+	struct job *job = SFS_CONTAINER_OF(call, struct job, call);
+
+	job->id = (unsigned)sched_getscheduler(0);
+}
+
+/* Workers in the background wait for their turn; others are like any thread. */
+static void background_workers_do_not_preempt(void **state)
+{
+	for (unsigned background = 0; background < 2; background++) {
+		struct sfs_workers_opts opts = {.count = 2, .background = background};
+		struct sfs_workers_client *client;
+		struct sfs_call_port port = {0};
+		struct sfs_workers *wk;
+		struct job job = {.call = {.fn = look_policy, .port = &port}};
+
+		assert_int_equal(sfs_workers_create(&opts, &wk), 0);
+		client = sfs_workers_client_create(wk, 2);
+		assert_non_null(client);
+		sfs_call_submit(client, &job.call);
+		AWAIT(sfs_call_reap(&port) == &job.call);
+		assert_int_equal(job.id, background ? SCHED_BATCH : SCHED_OTHER);
+		assert_int_equal(sfs_workers_in_background(client), background);
+		sfs_workers_client_destroy(client);
+		assert_int_equal(sfs_workers_destroy(wk, UINT64_MAX), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -597,6 +626,7 @@ int main(void)
 	    cmocka_unit_test(no_wake_up_of_sleeping_workers_is_lost),
 	    cmocka_unit_test(no_wake_up_of_spinning_workers_is_lost),
 	    cmocka_unit_test(finished_calls_wake_a_sleeping_reactor),
+	    cmocka_unit_test(background_workers_do_not_preempt),
 	    cmocka_unit_test(a_call_that_nobody_waits_for_is_its_functions_own),
 	    cmocka_unit_test(a_client_with_calls_in_flight_goes_with_the_last),
 	    cmocka_unit_test(clients_come_and_go_under_load),

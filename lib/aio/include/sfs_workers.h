@@ -42,6 +42,9 @@ struct sfs_workers_opts {
 	const cpu_set_t *cpus; /* where they run; NULL: as the creator */
 	uint64_t spin_ns;      /* how long an idle worker spins before it sleeps (at most one for each of
 	                          * their CPUs at once); 0 where it shares a polling core */
+	bool
+	    background; /* they do not take a CPU from who is using it, but wait for its time slice to end (SCHED_BATCH, see
+			    sched(7)); where that is not allowed, as usual */
 	void (*thread_init)(void *arg); /* first thing on each thread; may be NULL */
 	void *thread_init_arg;
 };
@@ -63,6 +66,9 @@ int sfs_workers_destroy(struct sfs_workers *workers, uint64_t timeout_ns);
 
 /** A client that may occupy up to @max_running workers (at least 1). NULL: out of memory. Control thread. */
 struct sfs_workers_client *sfs_workers_client_create(struct sfs_workers *workers, unsigned max_running);
+
+/** Whether the client's workers are in the background: who waits for them had better sleep. Any thread. */
+bool sfs_workers_in_background(const struct sfs_workers_client *client);
 
 /**
  * Frees a client without calls in flight; one with calls is freed after the last has come back. Control
