@@ -22,7 +22,8 @@
 #define SHARE_PIECE_NS     250  /* of a copy, beside its bytes: many small ones end, too */
 #define SHARE_FINDING_NS   2000
 #define SHARE_MUTATION_NS  4000
-#define SHARE_BYTES_PER_NS 8
+#define SHARE_BYTES_PER_NS 4    /* what no cache of the CPU holds */
+#define SHARE_SMALL_MAX    4096 /* so much mostly is in one, and counts half */
 
 /* I/Os that go to a busy disk together, while requests come turn after turn. */
 #define SUBMIT_TOGETHER     8
@@ -374,7 +375,8 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 	}
 	lane->share_cut = true;
 	want = SFS_MIN(want, room);
-	lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS);
+	lane->share_ns -=
+	    (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS / (want <= SHARE_SMALL_MAX ? 2 : 1));
 	return want;
 }
 

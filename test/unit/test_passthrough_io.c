@@ -205,11 +205,11 @@ static void long_read(struct rig *r, const char *options, bool shared, unsigned 
 
 static void test_long_read_takes_turns(void **state)
 {
-	long_read(*state, "", true, 16, 64);
+	long_read(*state, "", true, 64, 70);
 	/* Nobody else is there. */
 	long_read(*state, "", false, 1, 1);
 	/* Pieces however small are a turn's work, too. */
-	long_read(*state, ", \"inline_bytes_max\": 512", false, 3, 16);
+	long_read(*state, ", \"inline_bytes_max\": 256", false, 3, 16);
 }
 
 static void test_data_refused(void **state)

@@ -106,7 +106,7 @@ struct sfs_lane {
  * next guest's waiting: an estimate, since the same requests shall always get the same share. A READ of 4 KiB that the page
  * cache holds counts 1 us. Alone a READ of 1 MiB is copied by one call.
  */
-#define SFS_LANE_SHARE_NS        140000u
+#define SFS_LANE_SHARE_NS        270000u
 #define SFS_LANE_SHARE_NS_SHARED 4000u
 
 struct sfs_lane_opts {
