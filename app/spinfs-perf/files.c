@@ -223,7 +223,10 @@ int perf_files_prepare_raw(struct perf_guest *guest, int dir_fd)
 	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
 		return -errno;
-	for (unsigned i = 0; rc == 0 && i < guest->work.files && guest->work.workload->kind != PERF_NEW; i++)
+	/* A listing's directory is as another run has made it: to look at its files would warm the caches. */
+	if (guest->work.workload->kind == PERF_NEW || guest->work.workload->kind == PERF_DIR)
+		return fd;
+	for (unsigned i = 0; rc == 0 && i < guest->work.files; i++)
 		rc = pf_prepare_raw_one(guest, fd, i);
 	if (rc < 0) {
 		close(fd);

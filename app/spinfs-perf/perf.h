@@ -227,6 +227,7 @@ PERF_OP_DECLARE(small);
 PERF_OP_DECLARE(untar);
 bool perf_reply_lookupforget(struct perf_job *job, struct sfs_fg_req *req);
 bool perf_reply_list_known(struct perf_job *job, struct sfs_fg_req *req);
+int64_t perf_raw_list(struct perf_job *job, int dir_fd, void *buf);
 /** Deletes what an unfinished "untar" left, by requests or, with @dir_fd, by system calls. */
 void perf_untar_clean(struct perf_job *job, int dir_fd);
 

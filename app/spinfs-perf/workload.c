@@ -154,8 +154,9 @@ static const struct perf_workload workloads[] = {
     {"rename", PERF_NAMES, true, false, false, 0, PW(rename)},
     {"smallfiles", PERF_NEW, true, false, true, 0, PW(small)},
     {"untar", PERF_NEW, true, false, true, 0, PW(untar)},
-    {"readdirplus", PERF_DIR, false, false, false, 0, perf_build_list, perf_reply_list, NULL},
-    {"readdirplus-known", PERF_DIR, false, false, false, 0, perf_build_list, perf_reply_list_known, NULL},
+    {"readdirplus", PERF_DIR, false, false, false, 0, perf_build_list, perf_reply_list, perf_raw_list},
+    {"readdirplus-known", PERF_DIR, false, false, false, 0, perf_build_list, perf_reply_list_known,
+     perf_raw_list},
 };
 
 const struct perf_workload *perf_workload_find(const char *name)

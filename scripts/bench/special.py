@@ -37,6 +37,11 @@ def _listing(host, cold, args):
             with Daemon(host, name, host.share) as daemon:
                 result = measure.perf(host, ["--socket", daemon.sockets[0]], args)
             results[name] = {**result, "entries_s": result["ops_s"] * entries}
+    with host.attempt("raw"):
+        if cold:
+            measure.drop_caches(host)
+        result = measure.raw(host, args)
+        results["raw"] = {**result, "entries_s": result["ops_s"] * entries}
     return results
 
 

@@ -599,7 +599,7 @@ static void background_workers_do_not_preempt(void **state)
 	for (unsigned background = 0; background < 2; background++) {
 		struct sfs_workers_opts opts = {.count = 2, .background = background};
 		struct sfs_workers_client *client;
-		struct sfs_call_port port = {0};
+		struct sfs_call_port port = {.reactor = NULL};
 		struct sfs_workers *wk;
 		struct job job = {.call = {.fn = look_policy, .port = &port}};
 
