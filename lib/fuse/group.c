@@ -76,7 +76,7 @@ static void commit_blocking(struct sfs_group *g)
 	g->blocking = 0;
 	took = sfs_ticks() - begin;
 	if (g->session->policy == SFS_BLOCK_AUTO)
-		sfs_session_call_cost(g->session, took > usual ? took - usual : 0);
+		sfs_session_call_cost(g->session, SFS_CALL_CHANGES, took > usual ? took - usual : 0);
 }
 
 unsigned sfs_group_commit(struct sfs_group *g)

@@ -194,6 +194,7 @@ int sfs_req_call(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_re
 
 int sfs_req_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req))
 {
+	enum sfs_call_kind kind = req->op->flags & SFS_OP_MUTATES ? SFS_CALL_CHANGES : SFS_CALL_LOOKS;
 	struct sfs_session *se = req->session;
 	uint64_t begin;
 
@@ -201,11 +202,11 @@ int sfs_req_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_r
 	case SFS_BLOCK_NEVER:
 		return sfs_req_call(req, step, fn);
 	case SFS_BLOCK_AUTO:
-		if (sfs_session_is_slow(se, req->lane->now_ns))
+		if (sfs_session_is_slow(se, kind, req->lane->now_ns))
 			return sfs_req_call(req, step, fn);
 		begin = sfs_ticks();
 		req->res = fn(req);
-		sfs_session_call_cost(se, sfs_ticks() - begin);
+		sfs_session_call_cost(se, kind, sfs_ticks() - begin);
 		break;
 	case SFS_BLOCK_ALWAYS:
 		req->res = fn(req);
@@ -350,7 +351,7 @@ bool sfs_req_batched(const struct sfs_req *req, unsigned flag)
 	if (min == 0 || SFS_MIN(g->requests, room) < min)
 		return false;
 	return flag == SFS_IO_F_CACHED || se->policy == SFS_BLOCK_ALWAYS ||
-	       (se->policy == SFS_BLOCK_AUTO && !sfs_session_is_slow(se, lane->now_ns));
+	       (se->policy == SFS_BLOCK_AUTO && !sfs_session_is_slow(se, SFS_CALL_CHANGES, lane->now_ns));
 }
 
 int sfs_req_yield(struct sfs_req *req, uint16_t step)

@@ -303,15 +303,15 @@ void sfs_session_switches_note(void)
  * A long call without any switch worked for that long, or the host of this virtual machine took its CPU away. Two of them in a
  * short time are the filesystem's.
  */
-static bool call_worked_again(struct sfs_session *se, uint64_t now)
+static bool call_worked_again(struct slow_spell *slow, uint64_t now)
 {
-	uint64_t last = atomic_exchange_explicit(&se->worked_ns, now, memory_order_relaxed);
+	uint64_t last = atomic_exchange_explicit(&slow->worked_ns, now, memory_order_relaxed);
 
 	return now < last + SLOW_SPELL_MIN;
 }
 
 /* How much of a long call of @ns is the filesystem's. */
-static uint64_t call_blame(struct sfs_session *se, uint64_t now, uint64_t ns)
+static uint64_t call_blame(struct slow_spell *slow, uint64_t now, uint64_t ns)
 {
 	struct switches before = noted;
 
@@ -320,36 +320,38 @@ static uint64_t call_blame(struct sfs_session *se, uint64_t now, uint64_t ns)
 	/* A sleep that ended at once is no switch, so the difference may fall. */
 	if ((int64_t)(noted.voluntary - before.voluntary) > 0)
 		return ns;
-	return noted.involuntary == before.involuntary && call_worked_again(se, now) ? SFS_MIN(ns, WORKED_MAX)
-										     : 0;
+	return noted.involuntary == before.involuntary && call_worked_again(slow, now)
+		   ? SFS_MIN(ns, WORKED_MAX)
+		   : 0;
 }
 
 /* Short waits that are few are everywhere, a journal's for one: they are forgiven at a rate. */
-static bool waited_too_long(struct sfs_session *se, uint64_t now, uint64_t ns)
+static bool waited_too_long(struct slow_spell *slow, uint64_t now, uint64_t ns)
 {
-	uint64_t last = atomic_exchange_explicit(&se->waited_at_ns, now, memory_order_relaxed);
-	uint64_t level = atomic_load_explicit(&se->waited_ns, memory_order_relaxed);
+	uint64_t last = atomic_exchange_explicit(&slow->waited_at_ns, now, memory_order_relaxed);
+	uint64_t level = atomic_load_explicit(&slow->waited_ns, memory_order_relaxed);
 	uint64_t forgiven = now > last ? (now - last) / WAITED_SHARE : 0;
 
 	level = (level > forgiven ? level - forgiven : 0) + ns;
-	atomic_store_explicit(&se->waited_ns, level < WAITED_MAX ? level : 0, memory_order_relaxed);
+	atomic_store_explicit(&slow->waited_ns, level < WAITED_MAX ? level : 0, memory_order_relaxed);
 	return level >= WAITED_MAX;
 }
 
-void sfs_session_call_slow(struct sfs_session *se, uint64_t ticks)
+void sfs_session_call_slow(struct sfs_session *se, enum sfs_call_kind kind, uint64_t ticks)
 {
+	struct slow_spell *slow = &se->slow[kind];
 	uint64_t now = sfs_now_ns(), spell, last_end;
 
-	if (!waited_too_long(se, now, call_blame(se, now, ticks * SFS_NS_PER_US / sfs_ticks_per_us())))
+	if (!waited_too_long(slow, now, call_blame(slow, now, ticks * SFS_NS_PER_US / sfs_ticks_per_us())))
 		return;
 	/* A spell soon after another is twice as long. */
-	spell = atomic_load_explicit(&se->slow_for_ns, memory_order_relaxed);
-	last_end = atomic_load_explicit(&se->slow_until_ns, memory_order_relaxed);
+	spell = atomic_load_explicit(&slow->for_ns, memory_order_relaxed);
+	last_end = atomic_load_explicit(&slow->until_ns, memory_order_relaxed);
 	if (now > last_end + SLOW_MEMORY)
 		spell = 0;
 	spell = spell * 2 < SLOW_SPELL_MIN ? SLOW_SPELL_MIN : SFS_MIN(spell * 2, SLOW_SPELL_MAX);
-	atomic_store_explicit(&se->slow_for_ns, spell, memory_order_relaxed);
-	atomic_store_explicit(&se->slow_until_ns, now + spell, memory_order_relaxed);
+	atomic_store_explicit(&slow->for_ns, spell, memory_order_relaxed);
+	atomic_store_explicit(&slow->until_ns, now + spell, memory_order_relaxed);
 }
 
 /* --- what drivers ask --- */

@@ -46,6 +46,18 @@ struct node_trim {
 	struct sfs_call call;
 };
 
+/* Calls that change the filesystem may be slow where others are not. */
+enum sfs_call_kind { SFS_CALL_LOOKS, SFS_CALL_CHANGES, SFS_CALL_KINDS };
+
+/* AUTO: what is known of a kind of calls. */
+struct slow_spell {
+	_Atomic uint64_t until_ns;     /* workers until then */
+	_Atomic uint64_t for_ns;       /* how long the last spell was */
+	_Atomic uint64_t worked_ns;    /* when a call last took long without waiting */
+	_Atomic uint64_t waited_ns;    /* what long calls have cost, less what has been forgiven since */
+	_Atomic uint64_t waited_at_ns; /* when that was brought up to date */
+};
+
 struct sfs_session {
 	const struct sfs_fs_ops *fs;
 	void *fs_ctx;
@@ -60,12 +72,8 @@ struct sfs_session {
 
 	/* Where blocking calls run. */
 	enum sfs_block_policy policy;
-	_Atomic uint64_t slow_until_ns; /* AUTO: workers until then */
-	_Atomic uint64_t slow_for_ns;   /* how long the last spell was */
-	_Atomic uint64_t worked_ns;     /* when a call last took long without waiting */
-	_Atomic uint64_t waited_ns;     /* what long calls have cost, less what has been forgiven since */
-	_Atomic uint64_t waited_at_ns;  /* when that was brought up to date */
-	uint64_t slow_ticks;            /* what a call may take */
+	struct slow_spell slow[SFS_CALL_KINDS];
+	uint64_t slow_ticks; /* what a call may take */
 
 	/* Waiters and barriers. */
 	SFS_ALIGNED _Atomic uint64_t epoch;
@@ -218,26 +226,31 @@ int sfs_session_op_destroy(struct sfs_req *req);
 int sfs_session_op_forget(struct sfs_req *req);
 int sfs_session_op_batch_forget(struct sfs_req *req);
 int sfs_session_op_interrupt(struct sfs_req *req);
-/** A blocking call ran on the reactor for @ticks: a slow one sends the share's calls to workers for a while. */
-void sfs_session_call_slow(struct sfs_session *se, uint64_t ticks);
+/** A blocking call ran on the reactor for @ticks: a slow one sends the share's calls of its kind to workers for a while. */
+void sfs_session_call_slow(struct sfs_session *se, enum sfs_call_kind kind, uint64_t ticks);
 /** Notes how often this thread has been switched away until now. */
 void sfs_session_switches_note(void);
 extern __thread unsigned sfs_session_calls;
 /* The judgement of a slow call looks at no more than the calls since that note. */
 #define CALLS_NOTED 64
 
-static inline void sfs_session_call_cost(struct sfs_session *se, uint64_t ticks)
+static inline void sfs_session_call_cost(struct sfs_session *se, enum sfs_call_kind kind, uint64_t ticks)
 {
 	if (SFS_UNLIKELY(ticks > se->slow_ticks))
-		sfs_session_call_slow(se, ticks);
+		sfs_session_call_slow(se, kind, ticks);
 	else if (SFS_UNLIKELY(++sfs_session_calls % CALLS_NOTED == 0))
 		sfs_session_switches_note();
 }
 
-/** Whether workers run the share's calls now (policy AUTO). @now_ns: of this turn. */
-static inline bool sfs_session_is_slow(const struct sfs_session *se, uint64_t now_ns)
+/**
+ * Whether workers run the share's calls of @kind now (policy AUTO). Where the filesystem is slow to look at, it is slow to change, too.
+ * @now_ns: of this turn.
+ */
+static inline bool sfs_session_is_slow(const struct sfs_session *se, enum sfs_call_kind kind, uint64_t now_ns)
 {
-	return now_ns < atomic_load_explicit(&se->slow_until_ns, memory_order_relaxed);
+	return now_ns < atomic_load_explicit(&se->slow[SFS_CALL_LOOKS].until_ns, memory_order_relaxed) ||
+	       (kind == SFS_CALL_CHANGES &&
+		now_ns < atomic_load_explicit(&se->slow[SFS_CALL_CHANGES].until_ns, memory_order_relaxed));
 }
 
 #endif

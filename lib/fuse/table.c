@@ -157,7 +157,7 @@ static void closing_flush(struct sfs_session *se, struct sfs_closing *c)
 	}
 	c->count = 0;
 	if (se->policy == SFS_BLOCK_AUTO)
-		sfs_session_call_cost(se, sfs_ticks() - begin);
+		sfs_session_call_cost(se, SFS_CALL_CHANGES, sfs_ticks() - begin);
 }
 
 void sfs_closes_begin(struct sfs_session *se, struct sfs_closing *to)
@@ -217,9 +217,10 @@ static bool close_inline(const struct sfs_session *se)
 {
 	if (se->policy != SFS_BLOCK_AUTO)
 		return false;
-	if (!atomic_load_explicit(&se->slow_until_ns, memory_order_relaxed))
+	if (!atomic_load_explicit(&se->slow[SFS_CALL_LOOKS].until_ns, memory_order_relaxed) &&
+	    !atomic_load_explicit(&se->slow[SFS_CALL_CHANGES].until_ns, memory_order_relaxed))
 		return true;
-	return !sfs_session_is_slow(se, sfs_now_ns()) ||
+	return !sfs_session_is_slow(se, SFS_CALL_CHANGES, sfs_now_ns()) ||
 	       atomic_load_explicit(&se->close_count, memory_order_relaxed) >= CLOSE_WAITING_MAX;
 }
 
@@ -263,7 +264,7 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 			return;
 		begin = sfs_ticks();
 		fd_close(se, ent);
-		sfs_session_call_cost(se, sfs_ticks() - begin);
+		sfs_session_call_cost(se, SFS_CALL_CHANGES, sfs_ticks() - begin);
 		return;
 	}
 	atomic_fetch_add(&se->close_count, 1);

@@ -273,7 +273,7 @@ def cost_cases():
              special.lost_kicks, metric="lost", unit="", metric_lower=True, rounds_max=1, round_s=40,
              targets=[limit_of("lost kicks", "lost", 0), Target("sleeps", ("spinfs", "sleeps"), None)]),
         Case("inode-memory", "memory and descriptors a cached inode (P20)", special.inode_memory, metric="bytes_inode",
-             unit="bytes", metric_lower=True, rounds_max=1, round_s=30,
+             unit="bytes", metric_lower=True, rounds_max=3, round_s=10,
              targets=[limit_of("bytes an inode, with file handle", "bytes_inode", 256),
                       limit_of("bytes an inode, without", "bytes_inode", 160, "spinfs-nohandle"),
                       Target("bytes an inode, tables of a fixed size included", ("spinfs", "bytes_whole")),

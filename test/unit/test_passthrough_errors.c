@@ -56,8 +56,6 @@ WRAP(int, renameat2, (int f, const char *a, int t, const char *b, unsigned flags
 WRAP(int, fchownat, (int fd, const char *name, uid_t u, gid_t g, int flags), (fd, name, u, g, flags))
 WRAP(int, fchmodat, (int fd, const char *name, mode_t mode, int flags), (fd, name, mode, flags))
 WRAP(int, utimensat, (int fd, const char *name, const struct timespec *t, int flags), (fd, name, t, flags))
-WRAP(int, statx, (int fd, const char *name, int flags, unsigned mask, struct statx *st),
-     (fd, name, flags, mask, st))
 WRAP(int, fstat64, (int fd, struct stat *st), (fd, st))
 WRAP(int, open_by_handle_at, (int fd, struct file_handle *h, int flags), (fd, h, flags))
 WRAP(int, setxattr, (const char *p, const char *n, const void *v, size_t bytes, int flags),
@@ -156,8 +154,8 @@ ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count, off_t off)
 #define LONG_NS    (400 * SFS_NS_PER_US)
 #define WAITING_NS (3 * SFS_NS_PER_MS)
 
-/* How the next unlinkat() spends that time. */
-static enum { NOT_LONG, WAITING, WAITING_SHORTLY, WORKING, PREEMPTED } how_long;
+/* How the next unlinkat() or statx() spends that time. */
+static enum long_how { NOT_LONG, WAITING, WAITING_SHORTLY, WORKING, PREEMPTED } how_long, how_long_statx;
 static struct {
 	long voluntary, involuntary;
 	bool as_told; /* the next look sees these; otherwise whoever looks was preempted since */
@@ -175,22 +173,36 @@ int __wrap_getrusage(int who, struct rusage *ru)
 	return 0;
 }
 
+static void take_long(enum long_how *how)
+{
+	uint64_t until;
+
+	/* On a worker nobody looks. */
+	if (*how == NOT_LONG || gettid() != getpid())
+		return;
+	until = sfs_now_ns() + (*how == WAITING ? WAITING_NS : LONG_NS);
+	while (sfs_now_ns() < until)
+		;
+	switches.as_told = true;
+	switches.voluntary += *how == WAITING || *how == WAITING_SHORTLY;
+	switches.involuntary += *how == PREEMPTED;
+	*how = NOT_LONG;
+}
+
 int __real_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags);
 int __wrap_unlinkat(int fd, const char *name, int flags)
 {
-	/* On a worker nobody looks. */
-	if (how_long != NOT_LONG && gettid() == getpid()) {
-		uint64_t until = sfs_now_ns() + (how_long == WAITING ? WAITING_NS : LONG_NS);
-
-		while (sfs_now_ns() < until)
-			;
-		switches.as_told = true;
-		switches.voluntary += how_long == WAITING || how_long == WAITING_SHORTLY;
-		switches.involuntary += how_long == PREEMPTED;
-		how_long = NOT_LONG;
-	}
+	take_long(&how_long);
 	return fails("unlinkat") ? -1 : __real_unlinkat(fd, name, flags);
+}
+
+int __real_statx(int fd, const char *name, int flags, unsigned mask, struct statx *st);
+int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *st);
+int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *st)
+{
+	take_long(&how_long_statx);
+	return fails("statx") ? -1 : __real_statx(fd, name, flags, mask, st);
 }
 
 /* --- operations --- */
@@ -696,6 +708,37 @@ static void test_long_calls(void **state)
 	rig_stop(r);
 }
 
+/* Looks up a file, which takes as long as @how says; true: a worker did it. */
+static bool lookup_on_worker(struct rig *r, enum long_how how)
+{
+	uint64_t before = rig_path(r, FUSE_LOOKUP, SFS_PATH_WORKER);
+
+	how_long_statx = how;
+	rig_node(r, ROOT, "file");
+	return rig_path(r, FUSE_LOOKUP, SFS_PATH_WORKER) > before;
+}
+
+/* Where changes are slow, what only looks goes on as before; where looking is slow, changes are given to workers as well. */
+static void test_long_changes(void **state)
+{
+	struct rig *r = *state;
+	unsigned tries = 0;
+
+	rig_file(r, "file", "");
+	rig_start(r, "");
+	/* In a spell, which a busy machine may let pass. */
+	do {
+		until_worker(r, WAITING);
+		assert_false(lookup_on_worker(r, NOT_LONG));
+		assert_true(++tries < 1000);
+	} while (!unlink_on_worker(r, NOT_LONG));
+	rig_stop(r);
+	rig_start(r, "");
+	while (!lookup_on_worker(r, WAITING) || !unlink_on_worker(r, NOT_LONG))
+		assert_true(++tries < 1000);
+	rig_stop(r);
+}
+
 /* FLUSH: nothing is called where nothing is to be done. */
 static void test_flush_plain(void **state)
 {
@@ -738,6 +781,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_open_by_handle, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_flush_plain, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_long_calls, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_long_changes, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_short_write, rig_setup, rig_teardown),
 	};
 
