@@ -16,6 +16,8 @@
 /* Nodes of count zero that may stay, and how many records one insertion looks at to keep to that. */
 #define ZERO_KEEP     4096
 #define RECLAIM_STEPS 64
+/* Of the table: as many insertions as that look at every record, before it is full. */
+#define SCARCE_PART (RECLAIM_STEPS / 2)
 /* How many one looks at for a record where the table is full: some 100 us. */
 #define RECLAIM_STEPS_MAX 16384
 /* How many descriptor entries one offer looks at for one to evict. */
@@ -251,9 +253,12 @@ static bool nodes_full(const struct sfs_session *se)
 
 static uint32_t node_alloc(struct sfs_session *se)
 {
+	/* Soon after almost every record was used, what was forgotten is needed, and a search then has to be short. */
+	bool scarce = atomic_load_explicit(&se->node_high, memory_order_relaxed) >=
+		      se->limits.inodes - se->limits.inodes / SCARCE_PART;
 	uint32_t idx;
 
-	if (atomic_load_explicit(&se->node_zero, memory_order_relaxed) > ZERO_KEEP)
+	if (atomic_load_explicit(&se->node_zero, memory_order_relaxed) > (scarce ? 0 : ZERO_KEEP))
 		sfs_nodes_sweep(se, RECLAIM_STEPS, RECLAIM_STEPS);
 	for (unsigned tries = 0;; tries++) {
 		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
@@ -264,8 +269,8 @@ static uint32_t node_alloc(struct sfs_session *se)
 			idx = sfs_high_take(&se->node_high, se->limits.inodes);
 		if (idx != NO_IDX || tries == 1 || !atomic_load(&se->node_zero))
 			return idx;
-		/* Nodes forgotten from now on are freed at once (node_idle()); of those from before enough turn up,
-		 * unless they are few. */
+		/* Nodes forgotten from now on are freed at once (node_idle()); those from before turn up, unless the
+		 * guest forgot them in the last few moments. */
 		sfs_nodes_sweep(se, SFS_MIN(atomic_load(&se->node_high), RECLAIM_STEPS_MAX), 1);
 	}
 }

@@ -513,6 +513,56 @@ static void test_large_table_full(void **state)
 	free(req);
 }
 
+/* What was forgotten before the table was full makes room, too, wherever it is. */
+static void test_forgotten_far_away(void **state)
+{
+	enum { INODES = 40000, FREED = 1000, FAR = 2000 };
+	struct sfs_req *req = req_new();
+	uint64_t *ids = calloc(INODES, sizeof(*ids));
+
+	rig_stop();
+	begin(INODES, 8, 16, 4);
+	req->session = se;
+	for (uint32_t i = 0; i < INODES - 2; i++) {
+		ids[i] = lookup(1 + i, true, -1);
+		assert_int_not_equal(ids[i], 0);
+	}
+	/* Some are free at once, so that those at the other end stay as nodes that nobody knows. */
+	for (uint32_t i = 0; i < FREED; i++) {
+		sfs_node_stale(sfs_node_pin(req, ids[i]));
+		sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
+		sfs_node_forget(se, ids[i], 1);
+	}
+	for (uint32_t i = INODES - 2 - FAR; i < INODES - 2; i++)
+		sfs_node_forget(se, ids[i], 1);
+	for (uint32_t i = 0; i < FREED + FAR; i++)
+		assert_int_not_equal(lookup(INODES + i, true, -1), 0);
+	assert_int_equal(lookup(1, true, -1), 0);
+	free(ids);
+	free(req);
+}
+
+/* The same for what was forgotten while there still were records that nobody had used. */
+static void test_forgotten_before_the_table_was_full(void **state)
+{
+	enum { INODES = 40000, USED = 36000, FAR = 2000 };
+	struct sfs_req *req = req_new();
+	uint64_t *ids = calloc(USED, sizeof(*ids));
+
+	rig_stop();
+	begin(INODES, 8, 16, 4);
+	req->session = se;
+	for (uint32_t i = 0; i < USED; i++)
+		ids[i] = lookup(1 + i, true, -1);
+	for (uint32_t i = USED - FAR; i < USED; i++)
+		sfs_node_forget(se, ids[i], 1);
+	for (uint32_t i = 0; i < INODES - 2 - USED + FAR; i++)
+		assert_int_not_equal(lookup(INODES + i, true, -1), 0);
+	assert_int_equal(lookup(USED, true, -1), 0);
+	free(ids);
+	free(req);
+}
+
 /* Shared memory of this process, the tables': in bytes. */
 static uint64_t tables_bytes(void)
 {
@@ -750,6 +800,8 @@ int main(void)
 	    T(test_number_used_again_and_again),
 	    T_TINY(test_node_table_full),
 	    T(test_large_table_full),
+	    T(test_forgotten_far_away),
+	    T(test_forgotten_before_the_table_was_full),
 	    T(test_memory_of_nodes),
 	    T(test_memory_of_nodes_without_handles),
 	    T_TINY(test_pinned_node_is_not_evicted),
