@@ -152,8 +152,10 @@ int sfs_req_io(struct sfs_req *req, uint16_t step, enum sfs_io_kind kind, struct
 	req->io.iov = req->data;
 	req->io.iovcnt = req->data_cnt;
 	req->io.offset = offset;
-	if (!(flags & SFS_IO_F_AT_ONCE) || !sfs_group_queue(req->lane->group, req))
-		lane_queue_io(req->lane, req);
+	if ((flags & SFS_IO_F_AT_ONCE) && sfs_group_queue(req->lane->group, req))
+		return SFS_PARKED;
+	req->io.flags &= (uint8_t)~SFS_IO_F_AT_ONCE; /* a lane's engine may refuse that for ever */
+	lane_queue_io(req->lane, req);
 	return SFS_PARKED;
 }
 

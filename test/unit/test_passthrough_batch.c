@@ -218,6 +218,42 @@ static void test_batch_of_two_queues(void **state)
 	batch_of_two_queues(r, &sfs_aio_libaio);
 }
 
+static int refuse(struct sfs_aio *aio, struct sfs_io *io)
+{
+	return -EAGAIN;
+}
+
+/* What the group cannot take is any I/O of the lane's own engine. */
+static void test_group_refuses(void **state)
+{
+	struct rig *r = *state;
+	struct sfs_aio_ops refusing;
+	char text[16];
+	uint64_t node, fh;
+	struct fg_msg *m;
+
+	rig_file(r, "file", "0123456789");
+	batches_pay(r, &sfs_aio_uring, "");
+	node = rig_node(r, ROOT, "file");
+	assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh), 0);
+	assert_int_equal(fc_read(&r->c, node, fh, 0, text, 10), 10);
+	refusing = *r->g.group.aio.ops;
+	refusing.queue = refuse;
+	r->g.group.aio.ops = &refusing;
+	r->g.group.requests = 8;
+	m = read_send(r, node, fh, 0, 10);
+	r->g.group.requests = 0;
+	for (unsigned i = 0; i < r->g.lanes[0].slot_count; i++)
+		assert_false(r->g.lanes[0].slots[i].io.flags & SFS_IO_F_AT_ONCE);
+	assert_int_equal(fg_wait(&r->g, 0, m), 0);
+	assert_int_equal(m->out_bytes, 10);
+	assert_memory_equal(m->out, "0123456789", 10);
+	assert_int_equal(rig_path(r, FUSE_READ, SFS_PATH_ENGINE), 1);
+	fg_free(m);
+	rig_stop(r);
+	r->engine = NULL;
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
@@ -226,6 +262,7 @@ int main(void)
 	    T(test_read_batch),
 	    T(test_write_batch),
 	    T(test_batch_of_two_queues),
+	    T(test_group_refuses),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
