@@ -212,6 +212,7 @@ static int walk_chain(struct walk *w, uint16_t idx)
 	struct iovec *at = c->iov, *end = at + w->max,
 		     *writable = NULL; /* the next segment, the first writable one */
 	uint64_t bytes = 0;
+	bool indirect = false; /* the address of a table tells nothing: one may name the ring's own */
 	int rc;
 
 	while (left--) {
@@ -219,8 +220,9 @@ static int walk_chain(struct walk *w, uint16_t idx)
 		uint64_t off = d.addr - last->guest_addr;
 
 		if (d.flags & VRING_DESC_F_INDIRECT) {
-			if (table != vq->desc)
+			if (indirect)
 				return -EBADMSG;
+			indirect = true;
 			table = walk_indirect(vq, d);
 			if (SFS_UNLIKELY(!table))
 				return -EBADMSG;

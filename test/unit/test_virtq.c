@@ -292,6 +292,19 @@ static void test_indirect_nested(void **state)
 	rig_free(r);
 }
 
+/* A table at the address of the ring's own is a table: its descriptors may not name another, or the walk has no end. */
+static void test_indirect_names_the_ring(void **state)
+{
+	struct rig *r = rig_new(&plain);
+
+	rig_desc(r, 0, RAM, 16 * 16, INDIRECT, 0); /* itself */
+	assert_bad(r, 0);
+	rig_desc(r, 1, RAM, 16 * 16, INDIRECT, 0);
+	rig_desc(r, 0, FAR, 8, 0, 0);
+	assert_good(r, 1, 1, 0); /* one that ends is like any other */
+	rig_free(r);
+}
+
 static void test_indirect_outside_memory(void **state)
 {
 	static const struct {
@@ -766,6 +779,7 @@ int main(void)
 	    cmocka_unit_test(test_indirect_with_next),
 	    cmocka_unit_test(test_indirect_length),
 	    cmocka_unit_test(test_indirect_nested),
+	    cmocka_unit_test(test_indirect_names_the_ring),
 	    cmocka_unit_test(test_indirect_outside_memory),
 	    cmocka_unit_test(test_indirect_misaligned),
 	    cmocka_unit_test(test_indirect_without_the_feature),
