@@ -358,6 +358,14 @@ static void test_lists(struct fn_env *env)
 	raw_is(&b, "GETXATTR without room",
 	       RAW(FUSE_GETXATTR, b.file, RAW_ARGS(get), RAW_NAME("user.a"), .room = ANSWER_BYTES + 4),
 	       -ERANGE);
+	raw_is(&b, "GETXATTR without any room",
+	       RAW(FUSE_GETXATTR, b.file, RAW_ARGS(get), RAW_NAME("user.a"), .room = ANSWER_BYTES), -ERANGE);
+	fn_ok(sfs_fg_setxattr(b.g, b.file, "user.empty", "", 0, 0));
+	raw_is(&b, "GETXATTR of nothing without any room",
+	       RAW(FUSE_GETXATTR, b.file, RAW_ARGS(get), RAW_NAME("user.empty"), .room = ANSWER_BYTES), 0);
+	fn_ok(sfs_fg_removexattr(b.g, b.file, "user.empty"));
+	raw_is(&b, "LISTXATTR without any room",
+	       RAW(FUSE_LISTXATTR, b.file, RAW_ARGS(get), .room = ANSWER_BYTES), -ERANGE);
 	raw_is(&b, "LISTXATTR without room",
 	       RAW(FUSE_LISTXATTR, b.file, RAW_ARGS(get), .room = ANSWER_BYTES + 6), -ERANGE);
 	get.size = 0;

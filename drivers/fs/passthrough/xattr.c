@@ -96,16 +96,20 @@ static int64_t pt_getxattr_fn(struct sfs_req *req)
 {
 	char path[PT_NAME_BYTES], name[PT_XATTR_NAME_BYTES], *buf = sfs_req_buf(req);
 	bool ask = req->arg.getxattr.size == 0;
+	size_t room = pt_xattr_room(req);
 	int64_t rc = pt_host_name(req, name);
 	int fd = rc < 0 ? (int)rc : pt_op_fd(req);
 
 	if (fd < 0)
 		return fd;
-	rc = PT_CALL(getxattr(pt_fd_path(path, fd), name, buf, ask ? 0 : pt_xattr_room(req)));
+	rc = PT_CALL(getxattr(pt_fd_path(path, fd), name, buf, room));
 	if (rc < 0)
 		return rc;
 	if (ask)
 		return pt_xattr_size(req, rc);
+	/* To the host no room is the question for the size, not so to the guest. */
+	if ((uint64_t)rc > room)
+		return -ERANGE;
 	sfs_req_reply_bytes(req, buf, (uint64_t)rc);
 	return 0;
 }
