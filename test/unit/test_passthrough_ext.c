@@ -321,6 +321,11 @@ static void test_ioctl_flags(void **state)
 	assert_int_equal(got, flags);
 	assert_int_equal(do_ioctl(r, node, fh, FS_IOC_FSGETXATTR, NULL, 0, &fsx, sizeof(fsx)), 0);
 	assert_true(fsx.fsx_xflags & FS_XFLAG_NOATIME);
+	fsx.fsx_xflags &= ~(uint32_t)FS_XFLAG_NOATIME;
+	assert_int_equal(do_ioctl(r, node, fh, FS_IOC_FSSETXATTR, &fsx, sizeof(fsx), NULL, 0), 0);
+	assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &got), 0);
+	assert_int_equal(got, host);
+	assert_int_equal(do_ioctl(r, node, fh, FS_IOC_FSSETXATTR, &fsx, sizeof(fsx) - 1, NULL, 0), -EINVAL);
 	/* Not everybody's to set, whatever the guest's kernel lets through. */
 	if (rig_is_root()) {
 		flags = host | FS_IMMUTABLE_FL;
@@ -333,6 +338,46 @@ static void test_ioctl_flags(void **state)
 	/* Directories. */
 	assert_int_equal(fc_opendir(&r->c, ROOT, &dir), 0);
 	assert_int_equal(do_ioctl(r, ROOT, dir, FS_IOC_GETFLAGS, NULL, 0, &got, sizeof(got)), 0);
+	close(fd);
+}
+
+/* With id-mapped mounts agreed on, a guest says who calls only where something gets an owner. */
+static void test_ioctl_of_nobody_in_particular(void **state)
+{
+	struct fsverity_enable_arg arg = {.version = 1, .hash_algorithm = 1, .block_size = 4096};
+	struct fuse_access_in access = {.mask = R_OK | W_OK};
+	struct rig *r = *state;
+	uint64_t node, fh;
+	int host, flags, got, fd;
+
+	rig_file(r, "f", "text");
+	fd = openat(r->dir, "f", O_RDONLY | O_CLOEXEC);
+	if (ioctl(fd, FS_IOC_GETFLAGS, &host) < 0) {
+		close(fd);
+		skip();
+	}
+	rig_start(r, "");
+	node = rig_node(r, ROOT, "f");
+	assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh), 0);
+	r->g.uid = r->g.gid = UINT32_MAX;
+	flags = host ^ FS_NOATIME_FL;
+	assert_int_equal(do_ioctl(r, node, fh, FS_IOC_SETFLAGS, &flags, sizeof(flags), NULL, 0), 0);
+	assert_int_equal(ioctl(fd, FS_IOC_GETFLAGS, &got), 0);
+	assert_int_equal(got, flags);
+	assert_int_equal(fc_call(&r->c, FUSE_ACCESS, node, &access, sizeof(access), NULL, NULL, 0), 0);
+	assert_int_not_equal(do_ioctl(r, node, fh, FS_IOC_ENABLE_VERITY, &arg, sizeof(arg), NULL, 0), -EPERM);
+	/* What is made has an owner. */
+	if (rig_is_root())
+		assert_int_equal(fc_mkdir(&r->c, ROOT, "d", 0700, NULL), -EPERM);
+	rig_stop(r);
+	/* A guest that has not agreed on it means what it says. */
+	rig_start_with(r, "", RIG_FLAGS_ALL & ~FUSE_ALLOW_IDMAP, NULL);
+	node = rig_node(r, ROOT, "f");
+	r->g.uid = r->g.gid = 0;
+	assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh), 0);
+	r->g.uid = r->g.gid = UINT32_MAX;
+	if (rig_is_root())
+		assert_int_equal(do_ioctl(r, node, fh, FS_IOC_SETFLAGS, &host, sizeof(host), NULL, 0), -EPERM);
 	close(fd);
 }
 
@@ -556,6 +601,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_statx, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_copy_64, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_ioctl_flags, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_ioctl_of_nobody_in_particular, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_ioctl_others, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_ioctl_verity, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_groups, rig_setup, rig_teardown),

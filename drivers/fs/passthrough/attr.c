@@ -222,7 +222,7 @@ static int64_t pt_access_fn(struct sfs_req *req)
 
 	if (fd < 0)
 		return fd;
-	rc = pt_caller_begin(req, &c, false);
+	rc = pt_asker_begin(req, &c, false);
 	if (rc < 0)
 		return rc;
 	rc = PT_CALL(syscall(SYS_faccessat2, fd, "", mask, AT_EMPTY_PATH | AT_EACCESS));

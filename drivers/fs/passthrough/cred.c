@@ -170,6 +170,17 @@ fail:
 	return -EPERM;
 }
 
+int pt_asker_begin(const struct sfs_req *req, struct pt_caller *c, bool override)
+{
+	/* fs/fuse/dev.c, fuse_get_req(): where id-mapped mounts are agreed on the caller is told only where something gets an owner. */
+	if (req->in.uid == UINT32_MAX && req->in.gid == UINT32_MAX &&
+	    (sfs_session_init_flags(req->session) & FUSE_ALLOW_IDMAP)) {
+		*c = (struct pt_caller){0};
+		return 0;
+	}
+	return pt_caller_begin(req, c, override);
+}
+
 void pt_caller_end(const struct pt_caller *c)
 {
 	int err = errno;

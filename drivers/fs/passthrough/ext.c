@@ -227,7 +227,7 @@ static int64_t pt_ioctl_set(struct sfs_req *req, unsigned long cmd)
 		return -EINVAL;
 	memcpy(&u, req->extra, bytes);
 	/* Immutable files and the like are not everybody's to make: older guests do not check. */
-	rc = pt_caller_begin(req, &c, true);
+	rc = pt_asker_begin(req, &c, true);
 	if (rc < 0)
 		return rc;
 	rc = PT_CALL(ioctl(pt_op(req)->ent->fd, cmd, &u));
@@ -252,7 +252,7 @@ static int64_t pt_ioctl_enable_verity(struct sfs_req *req)
 		return -EINVAL;
 	arg.salt_ptr = arg.salt_size ? (uintptr_t)(req->extra + sizeof(arg)) : 0;
 	arg.sig_ptr = arg.sig_size ? (uintptr_t)(req->extra + sizeof(arg) + arg.salt_size) : 0;
-	rc = pt_caller_begin(req, &c, true);
+	rc = pt_asker_begin(req, &c, true);
 	if (rc < 0)
 		return rc;
 	rc = PT_CALL(ioctl(pt_op(req)->ent->fd, FS_IOC_ENABLE_VERITY, &arg));

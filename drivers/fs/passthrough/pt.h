@@ -189,6 +189,11 @@ bool pt_label_works(const struct pt_fs *fs);
  * checked permissions, ours does not. 0 or -EPERM (such ids cannot be taken; nothing has changed).
  */
 int pt_caller_begin(const struct sfs_req *req, struct pt_caller *c, bool override);
+/**
+ * As pt_caller_begin(), for operations that give nothing an owner: newer guests do not say there who calls, but have checked that he
+ * may. Then the thread stays what it is.
+ */
+int pt_asker_begin(const struct sfs_req *req, struct pt_caller *c, bool override);
 /** Back to the daemon's own ids; errno stays. */
 void pt_caller_end(const struct pt_caller *c);
 /**
