@@ -38,7 +38,10 @@ static void pw_build_write(struct perf_job *job, struct sfs_fg_req *req, struct 
 {
 	const struct perf_work *o = &job->lane->guest->work;
 
-	args->write = (struct fuse_write_in){.fh = pw_file(job)->fh, .offset = job->offset, .size = o->bs};
+	args->write = (struct fuse_write_in){.fh = pw_file(job)->fh,
+					     .offset = job->offset,
+					     .size = o->bs,
+					     .flags = job->lane->guest->fg.io_flags};
 	*call = PERF_CALL(FUSE_WRITE, pw_file(job)->nodeid, args->write);
 	call->data_readable = o->bs;
 	call->out_bytes = sizeof(struct fuse_write_out);
@@ -56,7 +59,10 @@ static void pw_build_io(struct perf_job *job, struct sfs_fg_req *req, struct sfs
 		pw_build_write(job, req, call, args);
 		return;
 	}
-	args->read = (struct fuse_read_in){.fh = pw_file(job)->fh, .offset = job->offset, .size = o->bs};
+	args->read = (struct fuse_read_in){.fh = pw_file(job)->fh,
+					   .offset = job->offset,
+					   .size = o->bs,
+					   .flags = job->lane->guest->fg.io_flags};
 	*call = PERF_CALL(FUSE_READ, pw_file(job)->nodeid, args->read);
 	call->data_writable = o->bs;
 }

@@ -212,6 +212,7 @@ int sfs_fg_create(struct sfs_fg *g, uint64_t parent, const char *name, uint32_t 
 	} out;
 
 	fo_name(&call, 0, name);
+	g->io_flags = flags;
 	int rc = fo_fixed(g, &call, &out, sizeof(out));
 	if (rc == 0) {
 		*entry = out.entry;
@@ -231,6 +232,7 @@ static int fo_open(struct sfs_fg *g, uint32_t opcode, uint64_t nodeid, uint32_t 
 
 int sfs_fg_open(struct sfs_fg *g, uint64_t nodeid, uint32_t flags, struct fuse_open_out *out)
 {
+	g->io_flags = flags;
 	return fo_open(g, FUSE_OPEN, nodeid, flags, out);
 }
 
@@ -285,7 +287,7 @@ int sfs_fg_fsyncdir(struct sfs_fg *g, uint64_t nodeid, uint64_t fh)
 
 int sfs_fg_read(struct sfs_fg *g, uint64_t nodeid, uint64_t fh, uint64_t offset, void *buf, uint32_t bytes)
 {
-	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
+	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes, .flags = g->io_flags};
 	struct sfs_fg_call call = FO_CALL(FUSE_READ, nodeid, in);
 
 	call.data_writable = bytes;
@@ -295,7 +297,7 @@ int sfs_fg_read(struct sfs_fg *g, uint64_t nodeid, uint64_t fh, uint64_t offset,
 int sfs_fg_write(struct sfs_fg *g, uint64_t nodeid, uint64_t fh, uint64_t offset, const void *buf,
 		 uint32_t bytes)
 {
-	struct fuse_write_in in = {.fh = fh, .offset = offset, .size = bytes};
+	struct fuse_write_in in = {.fh = fh, .offset = offset, .size = bytes, .flags = g->io_flags};
 	struct sfs_fg_call call = FO_CALL(FUSE_WRITE, nodeid, in);
 	struct fuse_write_out out;
 

@@ -120,7 +120,7 @@ struct sfs_fg_req *fn_call(struct sfs_fg_queue *q, const struct sfs_fg_call *cal
 struct sfs_fg_req *fn_read(struct sfs_fg_queue *q, uint64_t nodeid, uint64_t fh, uint64_t offset,
 			   uint32_t bytes)
 {
-	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes};
+	struct fuse_read_in in = {.fh = fh, .offset = offset, .size = bytes, .flags = q->guest->io_flags};
 	struct sfs_fg_call call = {.opcode = FUSE_READ,
 				   .nodeid = nodeid,
 				   .args = &in,
@@ -133,7 +133,7 @@ struct sfs_fg_req *fn_read(struct sfs_fg_queue *q, uint64_t nodeid, uint64_t fh,
 struct sfs_fg_req *fn_write(struct sfs_fg_queue *q, uint64_t nodeid, uint64_t fh, uint64_t offset,
 			    uint32_t bytes)
 {
-	struct fuse_write_in in = {.fh = fh, .offset = offset, .size = bytes};
+	struct fuse_write_in in = {.fh = fh, .offset = offset, .size = bytes, .flags = q->guest->io_flags};
 	struct sfs_fg_call call = {.opcode = FUSE_WRITE,
 				   .nodeid = nodeid,
 				   .args = &in,

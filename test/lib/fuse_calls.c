@@ -158,7 +158,10 @@ int fc_create(struct fc *c, uint64_t dir, const char *name, uint32_t flags, uint
 		struct fuse_entry_out entry;
 		struct fuse_open_out open;
 	} out;
-	int rc = call_out(c, FUSE_CREATE, dir, &in, sizeof(in), name, NULL, &out, sizeof(out));
+	int rc;
+
+	c->io_flags = flags;
+	rc = call_out(c, FUSE_CREATE, dir, &in, sizeof(in), name, NULL, &out, sizeof(out));
 
 	if (rc == 0) {
 		*e = out.entry;
@@ -180,6 +183,7 @@ static int call_open(struct fc *c, uint32_t opcode, uint64_t node, uint32_t flag
 
 int fc_open(struct fc *c, uint64_t node, uint32_t flags, uint64_t *fh)
 {
+	c->io_flags = flags;
 	return call_open(c, FUSE_OPEN, node, flags, fh);
 }
 
@@ -204,7 +208,7 @@ int fc_releasedir(struct fc *c, uint64_t node, uint64_t fh)
 
 ssize_t fc_read(struct fc *c, uint64_t node, uint64_t fh, uint64_t off, void *buf, uint32_t bytes)
 {
-	struct fuse_read_in in = {.fh = fh, .offset = off, .size = bytes};
+	struct fuse_read_in in = {.fh = fh, .offset = off, .size = bytes, .flags = c->io_flags};
 	int rc = fc_call(c, FUSE_READ, node, &in, sizeof(in), NULL, NULL, bytes);
 
 	if (rc)
@@ -215,7 +219,7 @@ ssize_t fc_read(struct fc *c, uint64_t node, uint64_t fh, uint64_t off, void *bu
 
 ssize_t fc_write(struct fc *c, uint64_t node, uint64_t fh, uint64_t off, const void *buf, uint32_t bytes)
 {
-	struct fuse_write_in in = {.fh = fh, .offset = off, .size = bytes};
+	struct fuse_write_in in = {.fh = fh, .offset = off, .size = bytes, .flags = c->io_flags};
 	struct fuse_write_out out;
 	int rc;
 

@@ -15,6 +15,7 @@ struct fc {
 	struct fg *g;
 	unsigned lane;
 	struct fg_msg *m;
+	uint32_t io_flags; /* what READ and WRITE say of the file: as at the last open */
 };
 
 void fc_init(struct fc *c, struct fg *g, unsigned lane);

@@ -187,7 +187,7 @@ static void test_submitted_together(void **state)
 {
 	enum { BUSY = 8 };
 	struct fg_msg *m[BUSY + 2];
-	struct fuse_read_in in = {.size = 4096};
+	struct fuse_read_in in = {.size = 4096, .flags = O_DIRECT};
 	struct rig *r = *state;
 	struct sfs_lane *lane = &r->g.lanes[0];
 	unsigned turns = 0;

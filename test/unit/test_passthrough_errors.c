@@ -4,6 +4,7 @@
  * calls go through us (--wrap).
  */
 #include <stdarg.h>
+#include <sys/syscall.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -135,18 +136,29 @@ int __wrap_ioctl(int fd, unsigned long cmd, ...)
 	return fails("ioctl") ? -1 : __real_ioctl(fd, cmd, arg);
 }
 
-ssize_t __real_pwritev64(int fd, const struct iovec *iov, int count, off_t off);
-ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count, off_t off);
-ssize_t __wrap_pwritev64(int fd, const struct iovec *iov, int count, off_t off)
+/* pwritev2(), as it is called where off_t has 64 bits. */
+ssize_t __real_pwritev64v2(int fd, const struct iovec *iov, int count, off_t off, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int count, off_t off, int flags);
+ssize_t __wrap_pwritev64v2(int fd, const struct iovec *iov, int count, off_t off, int flags)
 {
 	struct iovec one = iov[0];
 
 	if (inject.most_bytes) {
 		one.iov_len = SFS_MIN(one.iov_len, inject.most_bytes);
 		inject.most_bytes = 0;
-		return __real_pwritev64(fd, &one, 1, off);
+		return __real_pwritev64v2(fd, &one, 1, off, flags);
 	}
-	return fails("pwritev64") ? -1 : __real_pwritev64(fd, iov, count, off);
+	return fails("pwritev64v2") ? -1 : __real_pwritev64v2(fd, iov, count, off, flags);
+}
+
+/* Calls that have no function of their own, or a slower one. */
+long __real_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
+long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
+{
+	const char *fn = number == SYS_preadv2 ? "preadv2" : number == SYS_faccessat2 ? "faccessat2" : "";
+
+	return fails(fn) ? -1 : __real_syscall(number, a, b, c, d, e, f);
 }
 
 /* --- calls that take long --- */
@@ -262,6 +274,20 @@ static int do_syncfs(struct rig *r, const struct world *w)
 static int do_write(struct rig *r, const struct world *w)
 {
 	return only_error(fc_write(&r->c, w->file, w->fh, 0, "abc", 3));
+}
+
+static int do_read(struct rig *r, const struct world *w)
+{
+	char text[8];
+
+	return only_error(fc_read(&r->c, w->file, w->fh, 0, text, sizeof(text)));
+}
+
+static int do_access(struct rig *r, const struct world *w)
+{
+	struct fuse_access_in in = {.mask = R_OK};
+
+	return fc_call(&r->c, FUSE_ACCESS, w->file, &in, sizeof(in), NULL, NULL, 0);
 }
 
 static int do_fallocate(struct rig *r, const struct world *w)
@@ -524,7 +550,9 @@ static const struct {
     {"fsync", do_fsyncdir, 0},
     {"fdatasync", do_fdatasync, 0},
     {"syncfs", do_syncfs, 0},
-    {"pwritev64", do_write, 0},
+    {"pwritev64v2", do_write, 0},
+    {"preadv2", do_read, 0},
+    {"faccessat2", do_access, 0},
     {"fallocate64", do_fallocate, 0},
     {"lseek64", do_lseek, 0},
     {"ftruncate64", do_truncate, 0},
@@ -764,11 +792,11 @@ static void test_short_write(void **state)
 	rig_start(r, ", \"inline_blocking\": \"always\"");
 	w = world_make(r);
 	inject.most_bytes = 4;
-	arm("pwritev64", ENOSPC, 1);
+	arm("pwritev64v2", ENOSPC, 1);
 	assert_int_equal(fc_write(&r->c, w.file, w.fh, 20, "0123456789", 10), 4);
 	assert_int_equal(rig_stat(r, "file").st_size, 24);
 	inject.most_bytes = 4;
-	arm("pwritev64", EINTR, 3);
+	arm("pwritev64v2", EINTR, 3);
 	assert_int_equal(fc_write(&r->c, w.file, w.fh, 20, "0123456789", 10), 10);
 	inject.fn = NULL;
 }

@@ -249,10 +249,6 @@ static void test_open_flags(void **state)
 	node = rig_node(r, ROOT, "f");
 	assert_int_equal(do_open(r, node, O_RDONLY, 0, &out), 0);
 	assert_int_equal(out.open_flags, FOPEN_DIRECT_IO);
-	/* O_APPEND is the host's affair as long as the guest does not write back. */
-	assert_int_equal(fc_open(&r->c, node, O_WRONLY | O_APPEND, &fh), 0);
-	assert_int_equal(fc_write(&r->c, node, fh, 0, "ab", 2), 2);
-	assert_int_equal(rig_stat(r, "f").st_size, 12);
 	assert_int_equal(fc_open(&r->c, node, O_WRONLY | O_TRUNC, &fh), 0);
 	assert_int_equal(rig_stat(r, "f").st_size, 0);
 	rig_stop(r);
@@ -311,7 +307,9 @@ static void suid_file(struct rig *r)
 static void test_killpriv(void **state)
 {
 	struct fuse_setattr_in set = {.valid = FATTR_SIZE | FATTR_KILL_SUIDGID, .size = 1};
+	struct fuse_copy_file_range_in copy = {.len = 4};
 	struct rig *r = *state;
+	struct fuse_entry_out from;
 	struct fuse_open_out out;
 	uint64_t node, fh;
 
@@ -331,6 +329,44 @@ static void test_killpriv(void **state)
 	suid_file(r);
 	assert_int_equal(do_open(r, node, O_WRONLY | O_TRUNC, FUSE_OPEN_KILL_SUIDGID, &out), 0);
 	assert_int_equal(rig_stat(r, "s").st_mode & 07777, 0755);
+	/* These two do not say that anything is to go: whoever is not root loses the bits, as on a local disk. */
+	assert_int_equal(fc_create(&r->c, ROOT, "from", O_RDWR, S_IFREG | 0644, &from, &copy.fh_in), 0);
+	assert_int_equal(fc_write(&r->c, from.nodeid, copy.fh_in, 0, "more", 4), 4);
+	copy.nodeid_out = node;
+	copy.fh_out = fh;
+	for (uint32_t user = 0; user < 2; user++) {
+		bool kept = user == 0 && rig_is_root();
+
+		r->g.uid = r->g.gid = user * 1000;
+		suid_file(r);
+		assert_int_equal(fc_fallocate(&r->c, node, fh, 0, 0, 8192), 0);
+		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
+		suid_file(r);
+		assert_int_equal(fc_call(&r->c, FUSE_COPY_FILE_RANGE, from.nodeid, &copy, sizeof(copy), NULL,
+					 NULL, sizeof(struct fuse_write_out)),
+				 0);
+		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
+	}
+	r->g.uid = r->g.gid = 0;
+	/* These two do not say that anything is to go: whoever is not root loses the bits, as on a local disk. */
+	assert_int_equal(fc_create(&r->c, ROOT, "from", O_RDWR, S_IFREG | 0644, &from, &copy.fh_in), 0);
+	assert_int_equal(fc_write(&r->c, from.nodeid, copy.fh_in, 0, "more", 4), 4);
+	copy.nodeid_out = node;
+	copy.fh_out = fh;
+	for (uint32_t user = 0; user < 2; user++) {
+		bool kept = user == 0 && rig_is_root();
+
+		r->g.uid = r->g.gid = user * 1000;
+		suid_file(r);
+		assert_int_equal(fc_fallocate(&r->c, node, fh, 0, 0, 8192), 0);
+		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
+		suid_file(r);
+		assert_int_equal(fc_call(&r->c, FUSE_COPY_FILE_RANGE, from.nodeid, &copy, sizeof(copy), NULL,
+					 NULL, sizeof(struct fuse_write_out)),
+				 0);
+		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
+	}
+	r->g.uid = r->g.gid = 0;
 	/* The thread has its capabilities again. */
 	suid_file(r);
 	if (rig_is_root()) {

@@ -225,6 +225,13 @@ mode_t pt_caller_mask(const struct sfs_req *req, struct pt_caller *c, mode_t mod
 	return mode;
 }
 
+bool pt_is_set_id(int fd)
+{
+	struct statx stx;
+
+	return pt_stat(fd, &stx) == 0 && (stx.stx_mode & (S_ISUID | S_ISGID));
+}
+
 int pt_fsetid_drop(void)
 {
 	return caps_have(caps_get(), CAP_FSETID) ? caps_set_without(CAP_FSETID) : 0;

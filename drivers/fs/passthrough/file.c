@@ -14,7 +14,7 @@ int pt_open_flags(const struct sfs_req *req, uint32_t flags)
 {
 	uint64_t init = sfs_session_init_flags(req->session);
 	const struct pt_fs *fs = pt_fs(req);
-	uint32_t keep = O_ACCMODE | O_APPEND | O_SYNC | O_DSYNC;
+	uint32_t keep = O_ACCMODE | O_SYNC | O_DSYNC; /* O_APPEND is each write's: io.c */
 
 	if (init & FUSE_ATOMIC_O_TRUNC)
 		keep |= O_TRUNC;
@@ -23,12 +23,9 @@ int pt_open_flags(const struct sfs_req *req, uint32_t flags)
 	if (fs->preserve_noatime)
 		keep |= O_NOATIME;
 	flags &= keep;
-	if (init & FUSE_WRITEBACK_CACHE) {
-		/* The guest's kernel knows where the end is, and it reads what it writes in part. */
-		flags &= ~(uint32_t)O_APPEND;
-		if ((flags & O_ACCMODE) == O_WRONLY)
-			flags = (flags & ~(uint32_t)O_ACCMODE) | O_RDWR;
-	}
+	/* The guest's kernel reads what it writes in part. */
+	if ((init & FUSE_WRITEBACK_CACHE) && (flags & O_ACCMODE) == O_WRONLY)
+		flags = (flags & ~(uint32_t)O_ACCMODE) | O_RDWR;
 	return (int)flags;
 }
 
@@ -77,15 +74,30 @@ int pt_handle_make(struct sfs_req *req, const struct sfs_node *node, int fd, int
 	return 0;
 }
 
+/*
+ * A file that may only be appended to (FS_APPEND_FL) is not opened for writing otherwise. With writeback the guest writes whole pages:
+ * that cannot be done to it.
+ */
+static int pt_open_host(struct sfs_req *req, struct sfs_node *node, int flags, uint32_t guest_flags)
+{
+	int rc = pt_node_open(req, node, flags);
+
+	if (rc == -EPERM && (guest_flags & O_APPEND) &&
+	    !(sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE))
+		rc = pt_node_open(req, node, flags | O_APPEND);
+	return rc;
+}
+
 /* Opens with O_TRUNC where the guest wants the set-user-ID and set-group-ID bits to go with the contents. */
-static int pt_open_kill(struct sfs_req *req, struct sfs_node *node, int flags, uint32_t open_flags)
+static int pt_open_kill(struct sfs_req *req, struct sfs_node *node, int flags, uint32_t guest_flags,
+			uint32_t open_flags)
 {
 	bool kill = (flags & O_TRUNC) && pt_kills(req, open_flags & FUSE_OPEN_KILL_SUIDGID);
 	int rc = kill ? pt_fsetid_drop() : 0;
 
 	if (rc < 0)
 		return rc;
-	rc = pt_node_open(req, node, flags);
+	rc = pt_open_host(req, node, flags, guest_flags);
 	if (kill)
 		pt_fsetid_restore();
 	return rc;
@@ -95,7 +107,7 @@ static int64_t pt_open_fn(struct sfs_req *req)
 {
 	int flags = pt_open_flags(req, req->arg.open.flags);
 	struct pt_op *op = pt_op(req);
-	int fd = pt_open_kill(req, op->node, flags, req->arg.open.open_flags);
+	int fd = pt_open_kill(req, op->node, flags, req->arg.open.flags, req->arg.open.open_flags);
 
 	if (fd < 0)
 		return fd;
@@ -163,7 +175,7 @@ static int pt_create_old(struct sfs_req *req, int dirfd, int flags, struct sfs_n
 		return rc;
 	rc = pt_open_check((*node)->mode);
 	if (rc == 0)
-		rc = pt_open_kill(req, *node, flags, req->arg.create.open_flags);
+		rc = pt_open_kill(req, *node, flags, req->arg.create.flags, req->arg.create.open_flags);
 	if (rc < 0) {
 		sfs_node_forget(req->session, entry->nodeid, 1);
 		sfs_req_unpin_to(req, mark);
@@ -284,11 +296,31 @@ int pt_fsync(struct sfs_req *req)
 
 /* --- space and holes --- */
 
+/*
+ * Where the guest leaves it to us to clear set-user-ID and set-group-ID bits it does not say so of these two: mm/filemap.c's file_modified() asks
+ * for it with any change of contents by who is not privileged. Newer guests do not say who that is.
+ */
+static bool pt_modify_kills(const struct sfs_req *req, int fd)
+{
+	uint64_t agreed = sfs_session_init_flags(req->session);
+
+	return (agreed & (FUSE_HANDLE_KILLPRIV | FUSE_HANDLE_KILLPRIV_V2)) && req->in.uid != 0 &&
+	       pt_is_set_id(fd);
+}
+
 static int64_t pt_fallocate_fn(struct sfs_req *req)
 {
 	const struct fuse_fallocate_in *in = &req->arg.fallocate;
+	int fd = pt_op(req)->ent->fd;
+	bool kill = pt_modify_kills(req, fd);
+	int64_t rc = kill ? pt_fsetid_drop() : 0;
 
-	return PT_CALL(fallocate(pt_op(req)->ent->fd, (int)in->mode, (off_t)in->offset, (off_t)in->length));
+	if (rc < 0)
+		return rc;
+	rc = PT_CALL(fallocate(fd, (int)in->mode, (off_t)in->offset, (off_t)in->length));
+	if (kill)
+		pt_fsetid_restore();
+	return rc;
 }
 
 int pt_fallocate(struct sfs_req *req)
@@ -335,9 +367,14 @@ static int64_t pt_copy_fn(struct sfs_req *req)
 	struct pt_op *op = pt_op(req);
 	off_t from = (off_t)in->off_in, to = (off_t)in->off_out;
 	size_t len = SFS_MIN(in->len, COPY_BYTES_MAX);
-	int64_t rc;
+	bool kill = pt_modify_kills(req, op->ent2->fd);
+	int64_t rc = kill ? pt_fsetid_drop() : 0;
 
+	if (rc < 0)
+		return rc;
 	rc = PT_CALL(copy_file_range(op->ent->fd, &from, op->ent2->fd, &to, len, (unsigned)in->flags));
+	if (kill)
+		pt_fsetid_restore();
 	if (rc < 0)
 		return rc;
 	if (req->in.opcode == FUSE_COPY_FILE_RANGE) {

@@ -7,6 +7,9 @@
  * system call copies what is cached for all of them. On filesystems that do not know RWF_NOWAIT the whole read goes to a worker instead: the engine would
  * use the kernel's threads, which all shares of a reactor have in common. Buffered writes have no form that
  * does not wait: they run where the policy says. O_DIRECT is the engine's.
+ *
+ * O_APPEND and O_DIRECT are each request's: fcntl() may have changed them since the open, and what the guest's page cache writes
+ * has its place, however the file was opened.
  */
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -30,6 +33,35 @@ static bool pt_is_direct(const struct pt_op *op)
 	return op->handle->open_flags & O_DIRECT;
 }
 
+/* Whether @flags, the guest's of this request, want the page cache where the open file goes around it. */
+static bool pt_wants_cache(const struct pt_op *op, uint32_t flags)
+{
+	return pt_is_direct(op) && !(flags & O_DIRECT);
+}
+
+/* The file once more, for such a request. The caller's, or -errno. May block. */
+static int pt_cached_fd(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int flags = (int)(op->handle->open_flags & ~(uint32_t)(O_DIRECT | O_TRUNC)) | O_CLOEXEC | O_NOCTTY;
+	char name[PT_NAME_BYTES];
+
+	return (int)PT_CALL(openat(pt_fs(req)->proc_fd, pt_fd_name(name, op->ent->fd), flags));
+}
+
+/* Runs @all on it. */
+static int64_t pt_cached_call(struct sfs_req *req, int64_t (*all)(struct sfs_req *req, int fd))
+{
+	int fd = pt_cached_fd(req);
+	int64_t rc;
+
+	if (fd < 0)
+		return fd;
+	rc = all(req, fd);
+	close(fd);
+	return rc;
+}
+
 /* Notes @bytes more; true: nothing is left to do. */
 static bool pt_io_advance(struct sfs_req *req, int64_t bytes)
 {
@@ -38,12 +70,26 @@ static bool pt_io_advance(struct sfs_req *req, int64_t bytes)
 	return req->data_left == 0;
 }
 
+/*
+ * Of the guest's write: at the end of the file as the host knows it, so that guests do not overwrite each other. What the guest's page cache
+ * writes has its place; and where it writes back it knows where the end is.
+ */
+static int pt_rw_flags(const struct sfs_req *req)
+{
+	const struct fuse_write_in *in = &req->arg.write;
+
+	if (!(in->flags & O_APPEND) || (in->write_flags & FUSE_WRITE_CACHE))
+		return 0;
+	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE ? 0 : RWF_APPEND;
+}
+
 static int pt_io_engine(struct sfs_req *req, enum sfs_io_kind kind, unsigned flags)
 {
 	struct pt_op *op = pt_op(req);
 
 	return sfs_req_io(req, IO_ENGINE, kind, op->ent, op->offset + op->done,
-			  pt_is_direct(op) ? SFS_IO_F_DIRECT : flags, 0);
+			  pt_is_direct(op) ? SFS_IO_F_DIRECT : flags,
+			  kind == SFS_IO_WRITEV ? pt_rw_flags(req) : 0);
 }
 
 /* Whether an engine's result ends the transfer of an O_DIRECT handle that it did not fill. */
@@ -63,19 +109,29 @@ static int pt_read_end(struct sfs_req *req, int64_t rc)
 }
 
 /* All that is left, waiting for it. */
-static int64_t pt_read_fn(struct sfs_req *req)
+static int64_t pt_read_all(struct sfs_req *req, int fd)
 {
 	struct pt_op *op = pt_op(req);
 
 	while (req->data_left) {
-		int64_t rc = PT_CALL(
-		    preadv(op->ent->fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done)));
+		int64_t rc =
+		    PT_CALL(preadv(fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done)));
 
 		if (rc <= 0)
 			return rc;
 		pt_io_advance(req, rc);
 	}
 	return 0;
+}
+
+static int64_t pt_read_fn(struct sfs_req *req)
+{
+	return pt_read_all(req, pt_op(req)->ent->fd);
+}
+
+static int64_t pt_read_cached_fn(struct sfs_req *req)
+{
+	return pt_cached_call(req, pt_read_all);
 }
 
 /* A filesystem without RWF_NOWAIT: here if it lives in memory, else on a worker. */
@@ -161,6 +217,8 @@ static int pt_read_start(struct sfs_req *req)
 		return -EINVAL;
 	if (req->data_left == 0)
 		return SFS_DONE;
+	if (pt_wants_cache(op, req->arg.read.flags))
+		return pt_slow(req, PT_END, pt_read_cached_fn);
 	if (op->mount->kind == PT_MOUNT_REMOTE)
 		return pt_slow(req, PT_END, pt_read_fn);
 	if (pt_is_direct(op))
@@ -212,22 +270,19 @@ static int pt_write_end(struct sfs_req *req, int64_t rc)
  * with CAP_FSETID. */
 static bool pt_write_kills(const struct sfs_req *req, int fd)
 {
-	struct statx stx;
-
-	if (!pt_kills(req, req->arg.write.write_flags & FUSE_WRITE_KILL_SUIDGID))
-		return false;
-	return pt_stat(fd, &stx) == 0 && (stx.stx_mode & (S_ISUID | S_ISGID));
+	return pt_kills(req, req->arg.write.write_flags & FUSE_WRITE_KILL_SUIDGID) && pt_is_set_id(fd);
 }
 
-static int64_t pt_write_fn(struct sfs_req *req)
+static int64_t pt_write_all(struct sfs_req *req, int fd)
 {
 	struct pt_op *op = pt_op(req);
-	bool kill = pt_write_kills(req, op->ent->fd);
+	int flags = pt_rw_flags(req);
+	bool kill = pt_write_kills(req, fd);
 	int64_t rc = kill ? pt_fsetid_drop() : 0;
 
 	while (rc >= 0 && req->data_left) {
 		rc = PT_CALL(
-		    pwritev(op->ent->fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done)));
+		    pwritev2(fd, req->data, (int)req->data_cnt, (off_t)(op->offset + op->done), flags));
 		if (rc > 0)
 			pt_io_advance(req, rc);
 		else if (rc == 0)
@@ -236,6 +291,16 @@ static int64_t pt_write_fn(struct sfs_req *req)
 	if (kill)
 		pt_fsetid_restore();
 	return rc < 0 ? rc : 0;
+}
+
+static int64_t pt_write_fn(struct sfs_req *req)
+{
+	return pt_write_all(req, pt_op(req)->ent->fd);
+}
+
+static int64_t pt_write_cached_fn(struct sfs_req *req)
+{
+	return pt_cached_call(req, pt_write_all);
 }
 
 static int pt_write_start(struct sfs_req *req)
@@ -252,6 +317,8 @@ static int pt_write_start(struct sfs_req *req)
 		return -EINVAL;
 	if (req->data_left == 0)
 		return pt_write_end(req, 0);
+	if (pt_wants_cache(op, req->arg.write.flags))
+		return pt_slow(req, PT_END, pt_write_cached_fn);
 	if (pt_is_direct(op) && op->mount->kind != PT_MOUNT_REMOTE && !pt_write_kills(req, op->ent->fd))
 		return pt_io_engine(req, SFS_IO_WRITEV, 0);
 	/* Copying this much is long for a turn, and says nothing about the filesystem. */

@@ -209,6 +209,8 @@ static inline bool pt_kills(const struct sfs_req *req, bool flag)
 {
 	return flag || (sfs_session_init_flags(req->session) & FUSE_HANDLE_KILLPRIV);
 }
+/** Whether the file at @fd has such bits. */
+bool pt_is_set_id(int fd);
 /** Until pt_fsetid_restore(), writing and truncating on this thread clear set-user-ID and set-group-ID bits.
  * 0 or -errno. */
 int pt_fsetid_drop(void);

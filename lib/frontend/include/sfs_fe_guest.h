@@ -97,6 +97,7 @@ struct sfs_fg {
 	struct sfs_fg_queue *queue;
 	struct sfs_fg_queue *sync_queue; /* of the helpers below; queue 1 at first */
 	uint32_t uid, gid, pid;          /* the caller in each request's header */
+	uint32_t io_flags;               /* what READ and WRITE say of the file: as at the last open */
 	unsigned timeout_ms;             /* of the helpers; 10,000 at first */
 };
 
