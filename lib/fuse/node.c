@@ -22,6 +22,10 @@
 #define RECLAIM_STEPS_MAX 16384
 /* How many descriptor entries one offer looks at for one to evict. */
 #define EVICT_STEPS 256
+/*
+ * Nodes of one inode number in a bucket: what had the number before, and still is known, is left there for as long as the guest makes no habit of it.
+ */
+#define SAME_NUMBER_MAX 8
 /* Inode numbers in a row whose buckets are in a row, too: a page. */
 #define BUCKET_RUN 1024u
 
@@ -216,7 +220,8 @@ static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
 		sfs_bucket_unlock(se, b);
 		return false;
 	}
-	bucket_remove(se, b, node);
+	if (!(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_UNHASHED))
+		bucket_remove(se, b, node);
 	sfs_bucket_unlock(se, b);
 	atomic_fetch_sub(&se->node_zero, 1);
 	fd_idx = atomic_load(&node->fd_idx);
@@ -301,7 +306,9 @@ static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 
 	atomic_fetch_add(&se->node_zero, 1);
 	/* Found by nobody, or its record is wanted. */
-	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_STALE) || nodes_full(se))
+	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) &
+	     (SFS_NODE_STALE | SFS_NODE_UNHASHED)) ||
+	    nodes_full(se))
 		return true;
 	if (!fd_idx || !node->key.handle_bytes)
 		return fd_idx != 0;
@@ -359,22 +366,31 @@ static struct sfs_node *bucket_look(struct sfs_session *se, uint32_t b, const st
 }
 
 /*
- * Under the bucket's lock: a node that nobody counts and whose inode number is another object's now. It will not be found again;
- * left where it is, files made and removed over and over would make one long chain of such nodes.
+ * Under the bucket's lock: thins out the nodes whose inode number is about to be another object's. One that nobody counts is returned, and may
+ * go: it will not be found again. Where there are many others the one that has been there for longest goes out of the bucket, so that files made
+ * and removed over and over, by a guest that forgets none of them, do not make one long chain.
  */
 static struct sfs_node *bucket_superseded(struct sfs_session *se, uint32_t b, const struct sfs_node_key *key)
 {
 	uint32_t at = atomic_load_explicit(&se->buckets[b], memory_order_relaxed);
+	struct sfs_node *idle = NULL, *oldest = NULL;
+	unsigned count = 0;
 
-	while (at) {
+	for (; at; at = se->nodes[at - 1].hash_next) {
 		struct sfs_node *n = &se->nodes[at - 1];
 
-		if (n->key.ino == key->ino && n->key.dev == key->dev && n->key.mnt_idx == key->mnt_idx &&
-		    atomic_load_explicit(&n->nlookup, memory_order_relaxed) == 0)
-			return n;
-		at = n->hash_next;
+		if (n->key.ino != key->ino || n->key.dev != key->dev || n->key.mnt_idx != key->mnt_idx)
+			continue;
+		oldest = n;
+		count++;
+		if (!idle && atomic_load_explicit(&n->nlookup, memory_order_relaxed) == 0)
+			idle = n;
 	}
-	return NULL;
+	if (count >= SAME_NUMBER_MAX && oldest != &se->nodes[SFS_ROOT_ID]) {
+		bucket_remove(se, b, oldest);
+		atomic_fetch_or_explicit(&oldest->flags, SFS_NODE_UNHASHED, memory_order_relaxed);
+	}
+	return idle;
 }
 
 /* Under the bucket's lock. The node found is pinned. */
@@ -451,6 +467,7 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 {
 	struct sfs_session *se = req->session;
 	uint32_t b = key_bucket(se, key), idx;
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
 	struct sfs_node *node = sfs_node_find(req, key, count), *old = NULL;
 
 	*created = false;
@@ -485,6 +502,7 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 			close(fd_new);
 		} else {
 			sfs_node_forget(se, sfs_node_id(se, node), count);
+			sfs_req_unpin_to(req, mark);
 			return NULL;
 		}
 	}

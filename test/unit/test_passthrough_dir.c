@@ -176,6 +176,27 @@ static void test_readdirplus_table_full(void **state)
 
 /* --- limits --- */
 
+/* Nodes that need a descriptor each, and no descriptor to be had: a listing goes on with entries that are not known. */
+static void test_readdirplus_without_descriptors(void **state)
+{
+	struct sfs_session_limits limits = {.inodes = 1000, .handles = 100, .fds = 16, .node_fds = 8};
+	struct listing *l = calloc(1, sizeof(*l));
+	struct rig *r = *state;
+	uint64_t node, fh, dir;
+
+	fill_dir(r);
+	rig_start_with(r, ", \"inode_file_handles\": \"never\"", RIG_FLAGS_ALL, &limits);
+	assert_int_equal(fc_opendir(&r->c, ROOT, &dir), 0);
+	node = rig_node(r, ROOT, "entry0");
+	while (fc_open(&r->c, node, O_RDONLY, &fh) == 0)
+		;
+	l->r = r;
+	list_all(r, dir, 0, 65536, true, l);
+	check_listing(l);
+	assert_in_range(l->nodes, 0, 1);
+	free(l);
+}
+
 static void test_limits(void **state)
 {
 	struct sfs_session_limits limits = {.inodes = 100, .handles = 4, .fds = 64};
@@ -185,7 +206,8 @@ static void test_limits(void **state)
 	int probe;
 
 	rig_file(r, "f", "");
-	rig_start_with(r, "", RIG_FLAGS_ALL, &limits);
+	/* "always": else a close may be on its way, and with it a lower number. */
+	rig_start_with(r, ", \"inline_blocking\": \"always\"", RIG_FLAGS_ALL, &limits);
 	node = rig_node(r, ROOT, "f");
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh[i]), 0);
@@ -390,9 +412,15 @@ static void test_several_threads(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_readdir),  T(test_readdirplus),       T(test_readdirplus_table_full),
-	    T(test_limits),   T(test_few_descriptors),   T(test_several_threads),
-	    T(test_submount), T(test_mandatory_handles),
+	    T(test_readdir),
+	    T(test_readdirplus),
+	    T(test_readdirplus_table_full),
+	    T(test_limits),
+	    T(test_readdirplus_without_descriptors),
+	    T(test_few_descriptors),
+	    T(test_several_threads),
+	    T(test_submount),
+	    T(test_mandatory_handles),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "../../lib/fuse/session_priv.h"
 #include "fuse_rig.h"
 
 static struct sfs_session *se;
@@ -467,6 +468,44 @@ static void test_number_used_again_and_again(void **state)
 	}
 }
 
+/*
+ * The same by a guest that forgets nothing: all stay known, none makes the way to the others longer. The bucket is walked as whoever looks for a key
+ * walks it.
+ */
+static void test_number_used_again_and_never_forgotten(void **state)
+{
+	enum { ROUNDS = 60 };
+	struct sfs_node_key key = {.dev = 1, .ino = 7, .handle_bytes = 8};
+	uint64_t ids[ROUNDS], before = figures().inodes;
+	unsigned longest = 0;
+	bool created;
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct sfs_req *req = req_new();
+		struct sfs_node *node;
+		unsigned n = 0;
+
+		key.btime_ns = round + 1;
+		memcpy(key.handle, &key.btime_ns, sizeof(key.btime_ns));
+		node = sfs_node_get(req, &key, S_IFREG, -1, 1, &created);
+		assert_true(node && created);
+		ids[round] = sfs_node_id(se, node);
+		for (uint32_t at = se->buckets[node->bucket]; at; at = se->nodes[at - 1].hash_next)
+			n++;
+		longest = SFS_MAX(longest, n);
+		/* The newest are found by what they are. */
+		assert_ptr_equal(sfs_node_find(req, &key, 0), node);
+		rig_req_end(req);
+	}
+	assert_in_range(longest, 2, 16);
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		assert_true(known(ids[round]));
+		sfs_node_forget(se, ids[round], 1);
+		assert_false(known(ids[round]));
+	}
+	assert_in_range(figures().inodes - before, 0, longest);
+}
+
 static void test_node_table_full(void **state)
 {
 	uint64_t id[2] = {lookup(10, true, -1), lookup(11, true, -1)};
@@ -695,13 +734,21 @@ static void test_second_descriptor_is_closed(void **state)
 
 static void test_no_room_for_a_nodes_descriptor(void **state)
 {
+	struct sfs_req *req = req_new();
 	struct sfs_fdent *ents[5];
 	uint64_t id;
 	int fd = rig_fd();
 
 	for (unsigned i = 0; i < 5; i++)
 		ents[i] = sfs_fd_insert(se, NULL, rig_fd());
-	assert_int_equal(lookup(10, false, fd), 0); /* could never be opened again */
+	assert_int_equal(lookup(10, false, fd), 0);       /* could never be opened again */
+	for (unsigned i = 0; i < 2 * SFS_REQ_PINS; i++) { /* by one request, as a listing does */
+		struct sfs_node_key key = key_of(100 + i, false);
+		bool created;
+
+		assert_null(sfs_node_get(req, &key, S_IFREG, fd, 1, &created));
+	}
+	rig_req_end(req);
 	assert_true(rig_fd_open(fd));
 	id = lookup(11, true, fd); /* has a handle */
 	assert_int_not_equal(id, 0);
@@ -798,6 +845,7 @@ int main(void)
 	    T(test_forgotten_node_is_found_again),
 	    T(test_same_number_other_object),
 	    T(test_number_used_again_and_again),
+	    T(test_number_used_again_and_never_forgotten),
 	    T_TINY(test_node_table_full),
 	    T(test_large_table_full),
 	    T(test_forgotten_far_away),

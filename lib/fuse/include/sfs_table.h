@@ -81,7 +81,11 @@ struct sfs_handle {
 enum { SFS_REC_FREE, SFS_REC_LIVE, SFS_REC_DEAD };
 #define SFS_PINS_LIVE (1u << 31)
 enum { SFS_HANDLE_DIR = 1 };
-enum { SFS_NODE_GONE = 1 << 30, SFS_NODE_STALE = 1 << 29 }; /* sfs_node_gone(), sfs_node_stale() */
+enum {
+	SFS_NODE_GONE = 1 << 30,     /* sfs_node_gone() */
+	SFS_NODE_STALE = 1 << 29,    /* sfs_node_stale() */
+	SFS_NODE_UNHASHED = 1 << 28, /* in no bucket: no key finds it, the guest still knows it by its id */
+};
 
 struct sfs_session_limits {
 	uint32_t inodes;       /* node records */
@@ -117,7 +121,7 @@ uint64_t sfs_node_id(const struct sfs_session *se, const struct sfs_node *node);
 /**
  * Finds the node with @key or inserts one, pins it for @req and adds @count to its lookup count (0: none). *@created tells
  * which. @mode: S_IFMT bits, @fd_new: an O_PATH descriptor that a new node may keep (taken over in any case where it is
- * >= 0 and the call succeeds: kept, or closed as one too many). Returns the node, or NULL: table full (answer ENFILE; fd_new is still the caller's).
+ * >= 0 and the call succeeds: kept, or closed as one too many). Returns the node, or NULL: table full (answer ENFILE; nothing is pinned, fd_new is still the caller's).
  */
 struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *key, uint32_t mode, int fd_new,
 			      uint64_t count, bool *created);
