@@ -24,6 +24,7 @@
 #define SHARE_MUTATION_NS  4000
 #define SHARE_BYTES_PER_NS 4    /* what no cache of the CPU holds */
 #define SHARE_SMALL_MAX    4096 /* so much mostly is in one, and counts half */
+#define SHARE_SEGMENT_NS   4    /* to walk a descriptor */
 
 /* I/Os that go to a busy disk together, while requests come turn after turn. */
 #define SUBMIT_TOGETHER     8
@@ -71,6 +72,14 @@ static int64_t share_of(const struct sfs_op *op)
 	return op && (op->flags & SFS_OP_FINDS) ? SHARE_FINDING_NS : SHARE_REQUEST_NS;
 }
 
+/* What came with it had to be walked and copied. */
+static int64_t share_of_size(const struct sfs_req *req)
+{
+	unsigned segments = (unsigned)req->chain.readable_count + req->chain.writable_count;
+
+	return (int64_t)segments * SHARE_SEGMENT_NS + req->extra_bytes / SHARE_BYTES_PER_NS;
+}
+
 void sfs_req_begin(struct sfs_req *req)
 {
 	struct sfs_lane *lane = req->lane;
@@ -92,7 +101,7 @@ void sfs_req_begin(struct sfs_req *req)
 	SFS_STAT_ADD(lane->requests, 1);
 	lane->bytes_in_flight += req->chain.readable_bytes + req->chain.writable_bytes;
 	rc = sfs_req_parse(req);
-	lane->share_ns -= share_of(req->op);
+	lane->share_ns -= share_of(req->op) + share_of_size(req);
 	if (!req->buf_taken && !(req->op && (req->op->flags & SFS_OP_BUF)))
 		lane_buf_put(req);
 	if (SFS_LIKELY(rc == 0)) {

@@ -20,6 +20,14 @@
 #define WAITED_MAX   (2 * SFS_NS_PER_MS)
 /* What a long call that did not wait counts at most: the host of a virtual machine may have had the CPU. */
 #define WORKED_MAX (500 * SFS_NS_PER_US)
+/* More than that is counted in full where it comes again; and more than this at once: no CPU is taken away for so long. */
+#define WORKED_LONG    (5 * SFS_NS_PER_MS)
+#define WORKED_CERTAIN (50 * SFS_NS_PER_MS)
+/* What a node's forgetting counts of a turn, and how many are forgotten before the next look at what is left of it. */
+#define FORGET_NS        170
+#define FORGETS_TOGETHER 16u
+_Static_assert(SFS_BUF_BYTES / sizeof(struct fuse_forget_one) / FORGETS_TOGETHER <= UINT16_MAX,
+	       "a step each");
 /* How long the end of a session waits for closes that hang before it leaves them their memory. */
 #define DRAIN_NS (5 * SFS_NS_PER_S)
 
@@ -249,6 +257,7 @@ int sfs_session_op_forget(struct sfs_req *req)
 	return SFS_DONE;
 }
 
+/* Many take some turns: see SFS_LANE_SHARE_NS. */
 int sfs_session_op_batch_forget(struct sfs_req *req)
 {
 	uint32_t count = req->arg.batch_forget.count;
@@ -256,9 +265,15 @@ int sfs_session_op_batch_forget(struct sfs_req *req)
 
 	if (count > req->extra_bytes / sizeof(one))
 		count = req->extra_bytes / sizeof(one);
-	for (uint32_t i = 0; i < count; i++) {
-		memcpy(&one, req->extra + i * sizeof(one), sizeof(one));
-		sfs_node_forget(req->session, one.nodeid, one.nlookup);
+	for (uint32_t i = (uint32_t)req->step * FORGETS_TOGETHER, end; i < count; i = end) {
+		if (sfs_lane_sated(req->lane))
+			return sfs_req_yield(req, (uint16_t)(i / FORGETS_TOGETHER));
+		end = SFS_MIN(i + FORGETS_TOGETHER, count);
+		req->lane->share_ns -= (int64_t)(end - i) * FORGET_NS;
+		for (uint32_t k = i; k < end; k++) {
+			memcpy(&one, req->extra + k * sizeof(one), sizeof(one));
+			sfs_node_forget(req->session, one.nodeid, one.nlookup);
+		}
 	}
 	return SFS_DONE;
 }
@@ -299,15 +314,30 @@ void sfs_session_switches_note(void)
 	switches_read(&noted);
 }
 
-/*
- * A long call without any switch worked for that long, or the host of this virtual machine took its CPU away. Two of them in a
- * short time are the filesystem's.
- */
-static bool call_worked_again(struct slow_spell *slow, uint64_t now)
+/* Whether a call of @ns that ends now began soon after the one before. */
+static bool worked_again(_Atomic uint64_t *last_ns, uint64_t now, uint64_t ns, uint64_t within)
 {
-	uint64_t last = atomic_exchange_explicit(&slow->worked_ns, now, memory_order_relaxed);
+	uint64_t last = atomic_exchange_explicit(last_ns, now, memory_order_relaxed);
 
-	return now < last + SLOW_SPELL_MIN;
+	return last && now - ns < last + within;
+}
+
+/*
+ * What of a call that did not wait is the filesystem's. It worked for that long, or the host of this virtual machine took its CPU away, or other threads
+ * of this one: mostly for a moment. Two of them in a short time are the filesystem's; so is one that took longer than a CPU is taken away.
+ */
+static uint64_t work_blame(struct slow_spell *slow, uint64_t now, uint64_t ns, bool preempted)
+{
+	if (ns < WORKED_LONG)
+		return !preempted && worked_again(&slow->worked_ns, now, ns, SLOW_SPELL_MIN)
+			   ? SFS_MIN(ns, WORKED_MAX)
+			   : 0;
+	if (ns < WORKED_CERTAIN && preempted)
+		return 0;
+	return worked_again(&slow->worked_long_ns, now, ns, SLOW_MEMORY) ||
+		       (ns >= WORKED_CERTAIN && !preempted)
+		   ? ns
+		   : 0;
 }
 
 /* How much of a long call of @ns is the filesystem's. */
@@ -320,17 +350,15 @@ static uint64_t call_blame(struct slow_spell *slow, uint64_t now, uint64_t ns)
 	/* A sleep that ended at once is no switch, so the difference may fall. */
 	if ((int64_t)(noted.voluntary - before.voluntary) > 0)
 		return ns;
-	return noted.involuntary == before.involuntary && call_worked_again(slow, now)
-		   ? SFS_MIN(ns, WORKED_MAX)
-		   : 0;
+	return work_blame(slow, now, ns, noted.involuntary != before.involuntary);
 }
 
-/* Short waits that are few are everywhere, a journal's for one: they are forgiven at a rate. */
-static bool waited_too_long(struct slow_spell *slow, uint64_t now, uint64_t ns)
+/* Short waits that are few are everywhere, a journal's for one: they are forgiven at a rate, but for the time that they take themselves. */
+static bool waited_too_long(struct slow_spell *slow, uint64_t now, uint64_t took, uint64_t ns)
 {
 	uint64_t last = atomic_exchange_explicit(&slow->waited_at_ns, now, memory_order_relaxed);
 	uint64_t level = atomic_load_explicit(&slow->waited_ns, memory_order_relaxed);
-	uint64_t forgiven = now > last ? (now - last) / WAITED_SHARE : 0;
+	uint64_t forgiven = now - took > last ? (now - took - last) / WAITED_SHARE : 0;
 
 	level = (level > forgiven ? level - forgiven : 0) + ns;
 	atomic_store_explicit(&slow->waited_ns, level < WAITED_MAX ? level : 0, memory_order_relaxed);
@@ -340,9 +368,9 @@ static bool waited_too_long(struct slow_spell *slow, uint64_t now, uint64_t ns)
 void sfs_session_call_slow(struct sfs_session *se, enum sfs_call_kind kind, uint64_t ticks)
 {
 	struct slow_spell *slow = &se->slow[kind];
-	uint64_t now = sfs_now_ns(), spell, last_end;
+	uint64_t now = sfs_now_ns(), took = ticks * SFS_NS_PER_US / sfs_ticks_per_us(), spell, last_end;
 
-	if (!waited_too_long(slow, now, call_blame(slow, now, ticks * SFS_NS_PER_US / sfs_ticks_per_us())))
+	if (!waited_too_long(slow, now, took, call_blame(slow, now, took)))
 		return;
 	/* A spell soon after another is twice as long. */
 	spell = atomic_load_explicit(&slow->for_ns, memory_order_relaxed);

@@ -51,11 +51,12 @@ enum sfs_call_kind { SFS_CALL_LOOKS, SFS_CALL_CHANGES, SFS_CALL_KINDS };
 
 /* AUTO: what is known of a kind of calls. */
 struct slow_spell {
-	_Atomic uint64_t until_ns;     /* workers until then */
-	_Atomic uint64_t for_ns;       /* how long the last spell was */
-	_Atomic uint64_t worked_ns;    /* when a call last took long without waiting */
-	_Atomic uint64_t waited_ns;    /* what long calls have cost, less what has been forgiven since */
-	_Atomic uint64_t waited_at_ns; /* when that was brought up to date */
+	_Atomic uint64_t until_ns;       /* workers until then */
+	_Atomic uint64_t for_ns;         /* how long the last spell was */
+	_Atomic uint64_t worked_ns;      /* when a call that took long without waiting ended last */
+	_Atomic uint64_t worked_long_ns; /* one that took very long */
+	_Atomic uint64_t waited_ns;      /* what long calls have cost, less what has been forgiven since */
+	_Atomic uint64_t waited_at_ns;   /* when that was brought up to date */
 };
 
 struct sfs_session {

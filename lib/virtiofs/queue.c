@@ -10,6 +10,8 @@
 
 /* Chains that one turn takes from one ring: what one guest may ask of the reactor before the next has its turn. */
 #define ACCEPT_BATCH 64
+/* What a malformed chain counts of a turn: as if all its descriptors had been looked at. */
+#define BAD_CHAIN_NS 20000
 
 /* --- the turn --- */
 
@@ -33,6 +35,7 @@ static inline bool queue_taken(struct sfs_queue *q, struct sfs_req *req, const s
 	sfs_lane_slot_put(lane, req);
 	if (rc == -EBADMSG) {
 		SFS_STAT_ADD(lane->bad_requests, 1);
+		lane->share_ns -= BAD_CHAIN_NS;
 		sfs_virtq_push(&q->vq, req->chain.head, 0);
 	}
 	return false;
@@ -48,7 +51,7 @@ static struct sfs_req *queue_take(struct sfs_queue *q, unsigned *left)
 	struct sfs_req *req;
 	int rc;
 
-	while (*left) {
+	while (*left && !sfs_lane_sated(&q->lane)) {
 		req = sfs_lane_slot_get(&q->lane, &big);
 		if (!req)
 			return NULL;
@@ -131,7 +134,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 
 	if (SFS_UNLIKELY(q->again.next < q->again.count) && !queue_retake(q))
 		return 0;
-	if (n == 0 || sfs_lane_sated(&q->lane))
+	if (n == 0)
 		goto out;
 	sfs_reactor_arrived(q->reactor);
 	queue_guess(q);
@@ -140,7 +143,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 	if (req)
 		queue_prefetch(q, req);
 	while (req) {
-		next = sfs_lane_sated(&q->lane) ? NULL : queue_take(q, &left);
+		next = queue_take(q, &left);
 		if (next)
 			queue_prefetch(q, next);
 		sfs_virtq_prefetch(vq, left);

@@ -391,6 +391,7 @@ static void test_xattr(void **state)
 {
 	char *big = malloc(65536), *got = malloc(65536), name[256];
 	uint64_t fh, f = make("f", &fh);
+	struct fuse_getxattr_in ask = {.size = 0};
 
 	fill(big, 65536, 5);
 	assert_int_equal(fc_getxattr(c, f, "user.a", got, 10), -ENODATA);
@@ -409,6 +410,7 @@ static void test_xattr(void **state)
 	assert_int_equal(fc_getxattr(c, f, "user.c", got, 10), 0);
 	assert_int_equal(fc_listxattr(c, f, NULL, 0), 21);
 	assert_int_equal(fc_listxattr(c, f, got, 20), -ERANGE);
+	assert_int_equal(fc_call(c, FUSE_LISTXATTR, f, &ask, sizeof(ask), NULL, NULL, 7), -EINVAL);
 	assert_int_equal(fc_listxattr(c, f, got, 21), 21);
 	assert_memory_equal(got, "user.a\0user.b\0user.c", 21);
 	assert_int_equal(fc_setxattr(c, f, "user.b", "two", 3, XATTR_REPLACE), 0);

@@ -157,6 +157,62 @@ static void test_readdirplus(void **state)
 	readdirplus_counts(*state, ", \"inline_blocking\": \"never\"");
 }
 
+/* What takes longer than a turn's share goes on in the next one: the reactor's other guests have theirs in between. */
+static void test_batch_forget_takes_turns(void **state)
+{
+	struct fuse_batch_forget_in in = {.count = ENTRIES};
+	struct fuse_forget_one ones[ENTRIES];
+	struct sfs_session_figures fig;
+	struct rig *r = *state;
+	unsigned turns = 0;
+	char name[16];
+
+	fill_dir(r);
+	rig_start(r, "");
+	for (int i = 0; i < ENTRIES; i++) {
+		snprintf(name, sizeof(name), "entry%d", i);
+		ones[i] = (struct fuse_forget_one){.nodeid = rig_node(r, ROOT, name), .nlookup = 1};
+	}
+	r->g.lanes[0].turn_share_ns = SFS_LANE_SHARE_NS_SHARED;
+	fg_turn(&r->g, 0);
+	for (fg_send(&r->g, 0, r->c.m, FUSE_BATCH_FORGET, 0, &in, sizeof(in), NULL, NULL, ones, sizeof(ones),
+		     0);
+	     !r->c.m->answered; turns++) {
+		assert_true(turns < ENTRIES);
+		fg_turn(&r->g, 0);
+	}
+	assert_true(turns > 10);
+	for (int i = 0; i < ENTRIES; i++)
+		assert_int_equal(fc_getattr(&r->c, ones[i].nodeid, NULL), -ESTALE);
+	sfs_session_figures(r->g.se, &fig);
+	assert_true(fig.inodes <= ENTRIES + 1);
+}
+
+/* Arguments and long chains are work before the operation begins. */
+static void test_size_counts(void **state)
+{
+	struct fuse_setxattr_in small = {.size = 1}, large = {.size = 60000};
+	struct rig *r = *state;
+	struct sfs_lane *lane = &r->g.lanes[0];
+	char *value = calloc(1, 65536);
+	int64_t before, cheap;
+	uint64_t node;
+
+	rig_file(r, "f", "");
+	rig_start(r, "");
+	node = rig_node(r, ROOT, "f");
+	memcpy(value, "user.a", 7);
+	before = lane->share_ns;
+	fg_send(&r->g, 0, r->c.m, FUSE_SETXATTR, node, &small, sizeof(small), NULL, NULL, value, 8, 0);
+	cheap = before - lane->share_ns;
+	fg_wait(&r->g, 0, r->c.m);
+	before = lane->share_ns;
+	fg_send(&r->g, 0, r->c.m, FUSE_SETXATTR, node, &large, sizeof(large), NULL, NULL, value, 60007, 0);
+	assert_true(before - lane->share_ns > cheap + 10000);
+	fg_wait(&r->g, 0, r->c.m);
+	free(value);
+}
+
 static void test_readdirplus_table_full(void **state)
 {
 	struct sfs_session_limits limits = {.inodes = 100, .handles = 16, .fds = 64};
@@ -417,6 +473,8 @@ int main(void)
 	    T(test_readdirplus_table_full),
 	    T(test_limits),
 	    T(test_readdirplus_without_descriptors),
+	    T(test_batch_forget_takes_turns),
+	    T(test_size_counts),
 	    T(test_few_descriptors),
 	    T(test_several_threads),
 	    T(test_submount),

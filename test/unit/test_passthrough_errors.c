@@ -163,11 +163,27 @@ long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 
 /* --- calls that take long --- */
 
-#define LONG_NS    (400 * SFS_NS_PER_US)
-#define WAITING_NS (3 * SFS_NS_PER_MS)
-
 /* How the next unlinkat() or statx() spends that time. */
-static enum long_how { NOT_LONG, WAITING, WAITING_SHORTLY, WORKING, PREEMPTED } how_long, how_long_statx;
+static enum long_how {
+	NOT_LONG,
+	WAITING,
+	WAITING_SHORTLY,
+	WORKING,
+	WORKING_LONG,
+	WORKING_VERY_LONG,
+	PREEMPTED,
+	PREEMPTED_LONG
+} how_long,
+    how_long_statx;
+static const uint64_t long_ns[] = {
+    [WAITING] = 3 * SFS_NS_PER_MS,
+    [WAITING_SHORTLY] = 400 * SFS_NS_PER_US,
+    [WORKING] = 400 * SFS_NS_PER_US,
+    [WORKING_LONG] = 8 * SFS_NS_PER_MS,
+    [WORKING_VERY_LONG] = 60 * SFS_NS_PER_MS,
+    [PREEMPTED] = 400 * SFS_NS_PER_US,
+    [PREEMPTED_LONG] = 8 * SFS_NS_PER_MS,
+};
 static struct {
 	long voluntary, involuntary;
 	bool as_told; /* the next look sees these; otherwise whoever looks was preempted since */
@@ -192,12 +208,12 @@ static void take_long(enum long_how *how)
 	/* On a worker nobody looks. */
 	if (*how == NOT_LONG || gettid() != getpid())
 		return;
-	until = sfs_now_ns() + (*how == WAITING ? WAITING_NS : LONG_NS);
+	until = sfs_now_ns() + long_ns[*how];
 	while (sfs_now_ns() < until)
 		;
 	switches.as_told = true;
 	switches.voluntary += *how == WAITING || *how == WAITING_SHORTLY;
-	switches.involuntary += *how == PREEMPTED;
+	switches.involuntary += *how == PREEMPTED || *how == PREEMPTED_LONG;
 	*how = NOT_LONG;
 }
 
@@ -736,6 +752,26 @@ static void test_long_calls(void **state)
 	rig_stop(r);
 }
 
+/* How many such calls the reactor makes until a worker does; at most @most. */
+static unsigned calls_on_reactor(struct rig *r, int how, unsigned most)
+{
+	unsigned n = 0;
+
+	rig_start(r, "");
+	while (n < most && !unlink_on_worker(r, how))
+		n++;
+	rig_stop(r);
+	return n;
+}
+
+/* A call that is the longer the more the guest wants of it, freeing a huge file say, never waits: it must not keep the reactor again and again. */
+static void test_very_long_calls(void **state)
+{
+	assert_in_range(calls_on_reactor(*state, WORKING_LONG, 40), 2, 39);
+	assert_in_range(calls_on_reactor(*state, WORKING_VERY_LONG, 20), 1, 19);
+	assert_int_equal(calls_on_reactor(*state, PREEMPTED_LONG, 10), 10);
+}
+
 /* Looks up a file, which takes as long as @how says; true: a worker did it. */
 static bool lookup_on_worker(struct rig *r, enum long_how how)
 {
@@ -809,6 +845,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_open_by_handle, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_flush_plain, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_long_calls, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_very_long_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_long_changes, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_short_write, rig_setup, rig_teardown),
 	};

@@ -127,6 +127,8 @@ int mem_setxattr(struct sfs_req *req)
 static int xattr_reply(struct sfs_req *req, uint32_t bytes)
 {
 	if (req->arg.getxattr.size == 0) {
+		if (sfs_req_reply_room(req) < sizeof(req->out.xattr))
+			return -EINVAL;
 		req->out.xattr.size = bytes;
 		req->out_bytes = sizeof(req->out.xattr);
 		return SFS_DONE;

@@ -7,6 +7,8 @@
 
 #include "pt.h"
 
+#define FREES_MUCH_BLOCKS (64u << 11) /* 64 MiB, as st_blocks counts */
+
 int pt_pin_attr(struct sfs_req *req, bool by_handle, uint64_t fh, bool writes)
 {
 	struct pt_op *op = pt_op(req);
@@ -164,6 +166,18 @@ static int64_t pt_setattr_fn(struct sfs_req *req)
 	return rc < 0 ? rc : pt_attr_reply(req, fd);
 }
 
+/* Whether it frees, or looks for, so many blocks that it takes long for certain. Where nobody has the file open that is not known. */
+static bool pt_frees_much(struct sfs_req *req)
+{
+	const struct fuse_setattr_in *in = &req->arg.setattr;
+	const struct pt_op *op = pt_op(req);
+	struct statx stx;
+
+	if (!(in->valid & FATTR_SIZE) || op->mount->kind == PT_MOUNT_REMOTE)
+		return false;
+	return op->ent ? pt_stat(op->ent->fd, &stx) == 0 && stx.stx_blocks > FREES_MUCH_BLOCKS : true;
+}
+
 int pt_setattr(struct sfs_req *req)
 {
 	int rc;
@@ -173,7 +187,8 @@ int pt_setattr(struct sfs_req *req)
 	rc = pt_pin_attr(req, req->arg.setattr.valid & FATTR_FH, req->arg.setattr.fh, true);
 	if (rc < 0)
 		return rc;
-	return pt_block(req, PT_END, pt_setattr_fn);
+	return pt_frees_much(req) ? pt_slow(req, PT_END, pt_setattr_fn)
+				  : pt_block(req, PT_END, pt_setattr_fn);
 }
 
 /* --- STATFS, ACCESS --- */
