@@ -102,6 +102,7 @@ int sfs_session_create(const struct sfs_session_opts *o, struct sfs_session **ou
 	se->policy = o->block_policy;
 	se->slow_ticks = SLOW_CALL_US * sfs_ticks_per_us();
 	se->driver_flags = o->init_flags;
+	se->needed_flags = o->needed_flags;
 	init_limits_set(&se->init, &o->init);
 	se->lane_count = o->lane_count;
 	se->reactor_count = o->reactor_count;
@@ -201,7 +202,17 @@ static int init_negotiate(struct sfs_req *req)
 	}
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
+	if (se->needed_flags & ~offered) {
+		SFS_ERROR("guest lacks INIT flags 0x%llx that the share needs: a newer kernel, or \"auto\" "
+			  "in place of "
+			  "\"always\" for posix_acl and security_label",
+			  (unsigned long long)(se->needed_flags & ~offered));
+		return -EPROTO;
+	}
 	flags = offered & (PROTO_FLAGS | se->driver_flags);
+	/* The host applies access lists, and with them the umask, or nobody does. */
+	if ((flags & SFS_FUSE_ACL_FLAGS) != SFS_FUSE_ACL_FLAGS)
+		flags &= ~SFS_FUSE_ACL_FLAGS;
 	if (flags & FUSE_HANDLE_KILLPRIV_V2) /* the older form of the same is for guests that know no other */
 		flags &= ~(uint64_t)FUSE_HANDLE_KILLPRIV;
 	se->minor = SFS_MIN(in->minor, (uint32_t)SFS_FUSE_MINOR);

@@ -68,7 +68,7 @@ struct sfs_session {
 	atomic_bool inited;
 	uint32_t minor;
 	uint64_t init_flags;
-	uint64_t driver_flags;
+	uint64_t driver_flags, needed_flags;
 	struct sfs_init_limits init;
 
 	/* Where blocking calls run. */

@@ -15,6 +15,7 @@ int sfs_device_create(const struct sfs_device_opts *o, struct sfs_device **out)
 				      .limits = o->limits,
 				      .block_policy = o->fs_info.block_policy,
 				      .init_flags = o->fs_info.init_flags,
+				      .needed_flags = o->fs_info.needed_flags,
 				      .init = o->fs_info.init,
 				      .lane_count = o->request_queue_count + 1,
 				      .reactors = o->reactors,

@@ -81,6 +81,7 @@ void fg_start_engine(struct fg *g, const struct sfs_fs_ops *ops, const char *opt
 	assert_non_null(g->client);
 	so.fs_ctx = g->fs;
 	so.init_flags = info.init_flags;
+	so.needed_flags = info.needed_flags;
 	if (!so.limits.node_fds)
 		so.limits.node_fds = info.node_fds_max;
 	if (!so.limits.lock_waiters)

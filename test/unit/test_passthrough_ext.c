@@ -18,7 +18,7 @@
 #define DAY      86400
 #define PLUS     (FUSE_DO_READDIRPLUS | FUSE_READDIRPLUS_AUTO)
 #define KILLPRIV ((uint64_t)FUSE_HANDLE_KILLPRIV_V2 | FUSE_HANDLE_KILLPRIV)
-#define ACL      ((uint64_t)FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT)
+#define ACL      SFS_FUSE_ACL_FLAGS
 
 /* --- INIT --- */
 
@@ -39,7 +39,6 @@ static const struct {
     {", \"posix_locks\": false", FUSE_FLOCK_LOCKS, FUSE_POSIX_LOCKS},
     {", \"flock\": false", FUSE_POSIX_LOCKS, FUSE_FLOCK_LOCKS},
     {", \"posix_acl\": \"never\"", 0, ACL},
-    {", \"posix_acl\": \"always\"", ACL, 0},
     {", \"xattr\": false", 0, ACL},
     {", \"readdirplus\": false", 0, PLUS},
     {", \"readdirplus\": true", PLUS, 0},
@@ -72,7 +71,9 @@ static void test_init_flags(void **state)
 			rig_start_with(r, init_rows[i].options, RIG_FLAGS_ALL & ~bit, NULL);
 			flags = sfs_session_init_flags(r->g.se);
 			assert_int_equal(flags & bit, 0);
-			assert_int_equal(flags & ~(uint64_t)FUSE_HANDLE_KILLPRIV, all & ~bit);
+			/* Those of access lists come together. */
+			assert_int_equal(flags & ~(uint64_t)FUSE_HANDLE_KILLPRIV,
+					 all & ~(bit & ACL ? ACL : bit));
 			rig_stop(r);
 		}
 	}
@@ -80,6 +81,41 @@ static void test_init_flags(void **state)
 	rig_start_with(r, ", \"killpriv_v2\": true", RIG_FLAGS_ALL & ~(uint64_t)FUSE_HANDLE_KILLPRIV_V2,
 		       NULL);
 	assert_true(sfs_session_init_flags(r->g.se) & FUSE_HANDLE_KILLPRIV);
+}
+
+static int init(struct rig *r, uint64_t flags)
+{
+	struct fuse_init_in in = {.major = FUSE_KERNEL_VERSION,
+				  .minor = 38,
+				  .flags = (uint32_t)flags,
+				  .flags2 = (uint32_t)(flags >> 32)};
+
+	return fc_call(&r->c, FUSE_INIT, 0, &in, sizeof(in), NULL, NULL, sizeof(struct fuse_init_out));
+}
+
+/* "always": a guest that cannot is not served without. */
+static void test_init_needs(void **state)
+{
+	struct rig *r = *state;
+
+	rig_start(r, ", \"posix_acl\": \"always\"");
+	assert_int_equal(sfs_session_init_flags(r->g.se) & ACL, ACL);
+	for (uint64_t bit = 1; bit; bit <<= 1) {
+		if (!(ACL & bit))
+			continue;
+		assert_int_equal(init(r, RIG_FLAGS_ALL & ~bit), -EPROTO);
+		assert_int_equal(fc_getattr(&r->c, ROOT, NULL), -EIO);
+		assert_int_equal(init(r, RIG_FLAGS_ALL), 0);
+		assert_int_equal(fc_getattr(&r->c, ROOT, NULL), 0);
+	}
+	rig_stop(r);
+	rig_start(r, "");
+	assert_int_equal(init(r, RIG_FLAGS_ALL & ~ACL), 0);
+	rig_stop(r);
+	/* The host's part is seen to by test_label_refused. */
+	rig_start(r, ", \"security_label\": \"always\", \"xattrmap\": \":map:security.selinux:user.:\"");
+	assert_int_equal(init(r, RIG_FLAGS_ALL & ~(uint64_t)FUSE_SECURITY_CTX), -EPROTO);
+	assert_int_equal(init(r, RIG_FLAGS_ALL), 0);
 }
 
 /* --- what the guest may keep --- */
@@ -377,7 +413,8 @@ static void test_ioctl_of_nobody_in_particular(void **state)
 	assert_int_equal(fc_open(&r->c, node, O_RDONLY, &fh), 0);
 	r->g.uid = r->g.gid = UINT32_MAX;
 	if (rig_is_root())
-		assert_int_equal(do_ioctl(r, node, fh, FS_IOC_SETFLAGS, &host, sizeof(host), NULL, 0), -EPERM);
+		assert_int_equal(do_ioctl(r, node, fh, FS_IOC_SETFLAGS, &host, sizeof(host), NULL, 0),
+				 -EPERM);
 	close(fd);
 }
 
@@ -596,6 +633,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup_teardown(test_init_flags, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_init_needs, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_cache_matrix, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_tmpfile, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_statx, rig_setup, rig_teardown),

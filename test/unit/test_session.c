@@ -52,8 +52,8 @@ static void test_flags_only_if_offered_and_wanted(void **state)
 	const uint64_t high = 1ull << 34;
 	struct fuse_init_out out;
 
-	rig_start(
-	    &(struct rig_opts){.no_init = true, .driver_flags = FUSE_DO_READDIRPLUS | FUSE_POSIX_ACL | high});
+	rig_start(&(struct rig_opts){.no_init = true,
+				     .driver_flags = FUSE_DO_READDIRPLUS | SFS_FUSE_ACL_FLAGS | high});
 	assert_int_equal(rig_init(7, 38, 0, 64, &out), 0);
 	assert_int_equal(out.flags, 0);
 	assert_int_equal(out.flags2, 0);

@@ -164,7 +164,7 @@ static uint64_t pt_init_flags(const struct pt_opts *o)
 	if (o->allow_mmap)
 		flags |= FUSE_DIRECT_IO_ALLOW_MMAP;
 	if (o->posix_acl != PT_WHEN_NEVER && o->xattr)
-		flags |= FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT;
+		flags |= SFS_FUSE_ACL_FLAGS;
 	if (o->killpriv_v2)
 		flags |= FUSE_HANDLE_KILLPRIV_V2 | FUSE_HANDLE_KILLPRIV;
 	if (o->posix_locks)
@@ -331,6 +331,8 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 	    .block_policy = fs->policy,
 	    .node_fds_max = o.inode_fds_max,
 	    .init_flags = pt_init_flags(&o) | (fs->security_label ? FUSE_SECURITY_CTX : 0),
+	    .needed_flags = (o.posix_acl == PT_WHEN_ALWAYS ? SFS_FUSE_ACL_FLAGS : 0) |
+			    (o.security_label == PT_WHEN_ALWAYS ? FUSE_SECURITY_CTX : 0),
 	    .init = {.max_write_bytes = o.max_write_bytes,
 		     .max_readahead_bytes = (uint32_t)SFS_MAX(o.max_readahead_bytes, (int64_t)0),
 		     .max_background = o.max_background,

@@ -32,6 +32,7 @@ struct sfs_fs_info {
 	enum sfs_block_policy block_policy;
 	uint32_t node_fds_max; /* cached O_PATH descriptors; 0: the driver keeps none */
 	uint64_t init_flags;   /* FUSE_* INIT flags that it wants where the guest offers them */
+	uint64_t needed_flags; /* those of them without which a guest is not served: INIT fails with EPROTO */
 	struct sfs_init_limits init;
 };
 

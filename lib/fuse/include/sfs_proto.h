@@ -24,6 +24,9 @@
 #define FUSE_ALLOW_IDMAP (1ULL << 40)
 #endif
 
+/* What a guest has to know for access lists to be the host's: that also applies the umask, and is told when to clear the set-group-ID bit. */
+#define SFS_FUSE_ACL_FLAGS ((uint64_t)FUSE_POSIX_ACL | FUSE_DONT_MASK | FUSE_SETXATTR_EXT)
+
 /* --- operations --- */
 
 #define SFS_FUSE_STATX              52

@@ -16,6 +16,7 @@ struct sfs_session_opts {
 	struct sfs_session_limits limits;
 	enum sfs_block_policy block_policy;
 	uint64_t init_flags; /* what the driver wants (sfs_fs_info) */
+	uint64_t needed_flags;
 	struct sfs_init_limits init;
 	unsigned lane_count; /* queues of the device, hiprio included */
 	struct sfs_reactor *const
