@@ -47,14 +47,18 @@ static inline void *pool_peek(const struct sfs_pool *pool)
 	return pool->free_count ? pool->items[pool->free_count - 1] : NULL;
 }
 
+bool sfs_lane_has_slot(const struct sfs_lane *lane)
+{
+	return lane->free_slots && lane->bigs.free_count && lane->bufs.free_count &&
+	       !(lane->bytes_in_flight_max && lane->bytes_in_flight >= lane->bytes_in_flight_max);
+}
+
 struct sfs_req *sfs_lane_slot_get(struct sfs_lane *lane, struct iovec **big)
 {
 	struct sfs_req *req = lane->free_slots;
 
 	*big = pool_peek(&lane->bigs);
-	if (!req || !*big || !lane->bufs.free_count)
-		return NULL;
-	if (lane->bytes_in_flight_max && lane->bytes_in_flight >= lane->bytes_in_flight_max)
+	if (!sfs_lane_has_slot(lane))
 		return NULL;
 	lane->free_slots = req->next;
 	SFS_STAT_ADD(lane->in_flight, 1);

@@ -264,8 +264,8 @@ bool sfs_queue_arm(struct sfs_queue *q)
 
 	if (q->accepting && sfs_lane_open(&q->lane)) {
 		q->asleep = true;
-		/* With no slot left the ring waits for completions, not for kicks. */
-		if ((sfs_virtq_arm(&q->vq) || q->again.next < q->again.count) && q->lane.free_slots)
+		/* With no slot to be had the ring waits for completions, not for kicks. */
+		if ((sfs_virtq_arm(&q->vq) || q->again.next < q->again.count) && sfs_lane_has_slot(&q->lane))
 			work = true;
 	}
 	if (!work && q->lane.in_flight == 0 && !queue_detached(q))

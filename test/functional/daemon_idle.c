@@ -190,6 +190,32 @@ static void test_sleeps_while_parked(struct fn_env *env)
 	check_idle(env);
 }
 
+/* With as much in flight as may be, what waits in the ring waits for its end: no reason to stay awake. */
+static void test_sleeps_while_full(struct fn_env *env)
+{
+	const struct fn_share shares[] = {
+	    {.tag = "slow", .more = "\"limits\": { \"bytes_in_flight\": 1048576 }"}};
+	const struct sfs_fg_opts opts = {.depth = 4, .data_bytes = 1 << 20};
+	uint64_t nodeid, fh, before;
+	struct sfs_fg_req *reqs[2];
+
+	fn_slowfs(env, "slow", false);
+	fn_start_config(env, ADAPTIVE, shares, SFS_ARRAY_SIZE(shares));
+	struct sfs_fg *g = fn_guest_on(env, "slow", &opts);
+	fn_open(g, "file", O_RDONLY, &nodeid, &fh);
+	slowfs_hold(env->slowfs, FUSE_READ);
+	reqs[0] = fn_read(&g->queue[1], nodeid, fh, 0, 1 << 20);
+	fn_publish(&g->queue[1]);
+	fn_until(slowfs_held(env->slowfs) > 0);
+	before = thread_sleeps(env, fn_thread(env, "sfs-r0"));
+	reqs[1] = fn_read(&g->queue[1], nodeid, fh, 0, 4096);
+	fn_publish(&g->queue[1]);
+	fn_until(thread_sleeps(env, fn_thread(env, "sfs-r0")) > before);
+	slowfs_release(env->slowfs);
+	assert_true(fn_result(reqs[0]) > 0);
+	assert_int_equal(fn_result(reqs[1]), 4096);
+}
+
 static void spin(struct fn_env *env, unsigned queues)
 {
 	enum { DEPTH = 32, COUNT = 200000 };
@@ -242,6 +268,7 @@ const struct fn_test fn_tests[] = {
     {"adaptive without EVENT_IDX", test_adaptive_without_event_idx, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"idle without a guest", test_idle_without_guest, {NULL}, FN_NO_DAEMON},
     {"sleeps while a request is parked", test_sleeps_while_parked, {NULL}, FN_NO_DAEMON | FN_ROOT},
+    {"sleeps while as much is in flight as may be", test_sleeps_while_full, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"spin", test_spin, {"--idle", "spin"}, FN_ONCE},
     {"spin on two queues", test_spin_on_two_queues, {"--idle", "spin"}, FN_ONCE},
 };

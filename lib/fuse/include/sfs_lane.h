@@ -128,6 +128,8 @@ int sfs_lane_init(struct sfs_lane *lane, const struct sfs_lane_opts *opts);
 /** Frees it: nothing is in flight. Control thread, or the reactor for an abandoned lane; may block. */
 void sfs_lane_fini(struct sfs_lane *lane);
 
+/** Whether sfs_lane_slot_get() would give one. Where not, what is in flight has to end first. */
+bool sfs_lane_has_slot(const struct sfs_lane *lane);
 /**
  * A free slot, or NULL where slots, buffers or segment arrays are used up or too many bytes are in flight: stop accepting.
  * *@big: the array that the pop may use for a long chain; sfs_lane_big_take() if it did.
