@@ -77,19 +77,29 @@ static bool ids_set(long call, uint32_t id)
 	return (uint32_t)syscall(call, UINT32_MAX) == id;
 }
 
-/* The security label of what this thread creates from now on; none: the policy's default. */
-static int label_set(int proc_fd, const char *label, size_t bytes)
+/* The security label of what this thread creates, until label_clear(). 0 or -errno. */
+static int label_set(struct pt_caller *c, int proc_fd, const char *label, size_t bytes)
 {
 	char path[64];
-	int rc, fd;
+	int rc;
 
 	snprintf(path, sizeof(path), "../task/%d/attr/fscreate", (int)syscall(SYS_gettid));
-	fd = (int)PT_CALL(openat(proc_fd, path, O_WRONLY | O_CLOEXEC));
-	if (fd < 0)
-		return fd == -ENOENT ? -EOPNOTSUPP : fd;
-	rc = (int)PT_CALL(write(fd, label, bytes));
-	close(fd);
+	c->label_fd = (int)PT_CALL(openat(proc_fd, path, O_WRONLY | O_CLOEXEC));
+	if (c->label_fd < 0)
+		return c->label_fd == -ENOENT ? -EOPNOTSUPP : c->label_fd;
+	rc = (int)PT_CALL(pwrite(c->label_fd, label, bytes, 0));
+	c->label = rc >= 0;
+	if (rc < 0)
+		close(c->label_fd);
 	return rc < 0 ? rc : 0;
+}
+
+/* Back to what the policy says. */
+static void label_clear(const struct pt_caller *c)
+{
+	if (PT_CALL(pwrite(c->label_fd, "", 0, 0)) < 0)
+		SFS_ERROR("passthrough: a thread keeps a guest's security label: %m");
+	close(c->label_fd);
 }
 
 bool pt_label_works(const struct pt_fs *fs)
@@ -134,13 +144,11 @@ int pt_creator_begin(const struct sfs_req *req, struct pt_caller *c)
 	}
 	rc = pt_caller_begin(req, c, true);
 	c->groups = ext.group_count && pt_fs(req)->switch_ids;
-	c->proc_fd = pt_fs(req)->proc_fd;
 	if (rc == 0 && ext.label && pt_fs(req)->security_label && pt_fs(req)->label_name[0]) {
 		c->label_value = ext.label;
 		c->label_bytes = ext.label_bytes;
 	} else if (rc == 0 && ext.label && pt_fs(req)->security_label) {
-		rc = label_set(c->proc_fd, ext.label, ext.label_bytes);
-		c->label = rc == 0;
+		rc = label_set(c, pt_fs(req)->proc_fd, ext.label, ext.label_bytes);
 	}
 	if (rc < 0)
 		pt_caller_end(c);
@@ -186,7 +194,7 @@ void pt_caller_end(const struct pt_caller *c)
 	int err = errno;
 
 	if (c->label)
-		label_set(c->proc_fd, "", 0);
+		label_clear(c);
 	if (c->mask)
 		umask(c->old_mask);
 	if (c->ids) {

@@ -158,7 +158,7 @@ static inline int pt_end(const struct sfs_req *req)
 struct pt_caller {
 	bool ids, mask, groups, label;
 	mode_t old_mask;
-	int proc_fd;             /* where label was set */
+	int label_fd; /* where label was set: to take it away must not need a descriptor that cannot be had */
 	const char *label_value; /* in req->extra: for pt_caller_label(); NULL: none */
 	uint32_t label_bytes;
 };
