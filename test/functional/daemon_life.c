@@ -7,6 +7,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/socket.h>
+#include <sys/sysmacros.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -75,6 +76,8 @@ static void test_as_nobody(struct fn_env *env)
 	fn_ok(sfs_fg_create(&env->g, FUSE_ROOT_ID, "file", O_RDWR, S_IFREG | 0644, &entry, &open));
 	assert_int_equal(fstatat(env->share_fd, "file", &st, 0), 0);
 	assert_int_equal(st.st_uid, NOBODY);
+	fn_fails(EPERM, sfs_fg_mknod(&env->g, FUSE_ROOT_ID, "null", S_IFCHR | 0600, makedev(1, 3), &entry));
+	fn_ok(sfs_fg_mknod(&env->g, FUSE_ROOT_ID, "fifo", S_IFIFO | 0600, 0, &entry));
 	assert_true(kill(env->pid, SIGTERM) == 0);
 	assert_int_equal(fn_wait_exit(env), 0);
 }

@@ -12,7 +12,7 @@ static int setup(void **state)
 
 static int setup_xattr_ext(void **state)
 {
-	rig_start(&(struct rig_opts){.driver_flags = FUSE_SETXATTR_EXT, .guest_flags = FUSE_SETXATTR_EXT});
+	rig_start(&(struct rig_opts){.driver_flags = SFS_FUSE_ACL_FLAGS, .guest_flags = SFS_FUSE_ACL_FLAGS});
 	return 0;
 }
 
@@ -278,7 +278,9 @@ static void test_forget_comes_back_without_a_reply(void **state)
 
 static void test_unknown_opcodes(void **state)
 {
-	static const uint32_t none[] = {0, 7, 19, 54, 63, 64, 65, 4096, 0x80000000, UINT32_MAX};
+	static const uint32_t none[] = {
+	    0,  7,  19, FUSE_BMAP, FUSE_POLL, FUSE_NOTIFY_REPLY, FUSE_SETUPMAPPING, FUSE_REMOVEMAPPING,
+	    54, 63, 64, 65,        4096,      0x80000000,        UINT32_MAX};
 
 	for (unsigned i = 0; i < SFS_ARRAY_SIZE(none); i++)
 		refused(rig_msg(none[i], NULL, 0), -ENOSYS);

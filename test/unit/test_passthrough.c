@@ -415,6 +415,12 @@ static void test_links_and_renames(void **state)
 	assert_int_equal(rig_node(r, d, "moved"), f);
 	assert_int_equal(fc_rename(&r->c, ROOT, "f", ROOT, "f2", 1u << 30), -EINVAL);
 	assert_int_equal(fc_rename(&r->c, ROOT, "f", 0x7777, "x", 0), -ESTALE);
+	/* A whiteout: what overlay filesystems leave in the place of what was there. */
+	if (rig_is_root() && fc_rename(&r->c, ROOT, "s", ROOT, "s2", RENAME_WHITEOUT) == 0) {
+		assert_true(S_ISCHR(rig_stat(r, "s").st_mode));
+		assert_int_equal(rig_stat(r, "s").st_rdev, 0);
+		assert_true(S_ISLNK(rig_stat(r, "s2").st_mode));
+	}
 	assert_int_equal(fc_unlink(&r->c, ROOT, "d"), -EISDIR);
 	assert_int_equal(fc_rmdir(&r->c, ROOT, "d"), -ENOTEMPTY);
 	assert_int_equal(fc_rmdir(&r->c, ROOT, "f"), -ENOTDIR);

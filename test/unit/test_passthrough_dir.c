@@ -317,7 +317,7 @@ static void test_submount(void **state)
 {
 	struct rig *r = *state;
 	struct listing *l = calloc(1, sizeof(*l));
-	struct fuse_entry_out e, f;
+	struct fuse_entry_out e, f, twin;
 	char path[128];
 	uint64_t fh;
 
@@ -326,14 +326,24 @@ static void test_submount(void **state)
 	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount("none", path, "tmpfs", 0, "size=1m") < 0)
 		skip();
+	assert_int_equal(mkdirat(r->dir, "twin", 0755), 0);
+	snprintf(path, sizeof(path), "%s/twin", r->share);
+	assert_int_equal(mount("none", path, "tmpfs", 0, "size=1m"), 0);
 	close(r->dir);
 	r->dir = open(r->share, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	rig_file(r, "f", "outer");
 	rig_file(r, "mnt/f", "inner");
+	rig_file(r, "twin/f", "other");
 	rig_start(r, "");
 	assert_int_equal(fc_opendir(&r->c, ROOT, &fh), 0);
 	list_all(r, fh, 0, 4096, true, l);
-	assert_int_equal(l->count, 4);
+	assert_int_equal(l->count, 5);
+	/* The first file of each tmpfs: one number, two objects. */
+	assert_int_equal(fc_lookup(&r->c, ROOT, "twin", &e), 0);
+	assert_true(e.attr.flags & FUSE_ATTR_SUBMOUNT);
+	assert_int_equal(fc_lookup(&r->c, e.nodeid, "f", &twin), 0);
+	assert_int_equal(rig_cat(r, twin.nodeid, path, sizeof(path)), 0);
+	assert_string_equal(path, "other");
 	assert_int_equal(fc_lookup(&r->c, ROOT, "mnt", &e), 0);
 	assert_true(e.attr.flags & FUSE_ATTR_SUBMOUNT);
 	assert_int_equal(fc_lookup(&r->c, e.nodeid, "f", &f), 0);
@@ -342,8 +352,19 @@ static void test_submount(void **state)
 	assert_string_equal(path, "inner");
 	assert_int_equal(rig_node(r, e.nodeid, ".."), ROOT);
 	assert_int_equal(fc_rename(&r->c, e.nodeid, "f", ROOT, "g", 0), -EXDEV);
+	assert_int_equal(f.attr.ino, twin.attr.ino);
+	assert_int_not_equal(f.nodeid, twin.nodeid);
+	rig_stop(r);
+	/* Where they are not announced, they are entered all the same. */
+	rig_start(r, ", \"announce_submounts\": false");
+	assert_int_equal(fc_lookup(&r->c, ROOT, "mnt", &e), 0);
+	assert_false(e.attr.flags & FUSE_ATTR_SUBMOUNT);
+	assert_int_equal(rig_cat(r, rig_node(r, e.nodeid, "f"), path, sizeof(path)), 0);
+	assert_string_equal(path, "inner");
 	rig_stop(r);
 	snprintf(path, sizeof(path), "%s/mnt", r->share);
+	assert_int_equal(umount(path), 0);
+	snprintf(path, sizeof(path), "%s/twin", r->share);
 	assert_int_equal(umount(path), 0);
 	free(l);
 }

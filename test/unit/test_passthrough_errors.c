@@ -3,12 +3,14 @@
  * Errors of the host reach the guest as they are, EINTR and EAGAIN never: the linker lets the driver's system
  * calls go through us (--wrap).
  */
+#include <sched.h>
 #include <stdarg.h>
-#include <sys/syscall.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/xattr.h>
 #include <time.h>
@@ -43,7 +45,6 @@ static bool fails(const char *fn)
 
 WRAP(int, fsync, (int fd), (fd))
 WRAP(int, fdatasync, (int fd), (fd))
-WRAP(int, syncfs, (int fd), (fd))
 WRAP(int, flock, (int fd, int how), (fd, how))
 WRAP(int, fallocate64, (int fd, int mode, off_t off, off_t len), (fd, mode, off, len))
 WRAP(off_t, lseek64, (int fd, off_t off, int whence), (fd, off, whence))
@@ -67,6 +68,16 @@ WRAP(int, removexattr, (const char *p, const char *n), (p, n))
 WRAP(ssize_t, getdents64, (int fd, void *buf, size_t bytes), (fd, buf, bytes))
 WRAP(ssize_t, copy_file_range, (int a, off_t *oa, int b, off_t *ob, size_t len, unsigned flags),
      (a, oa, b, ob, len, flags))
+
+static unsigned syncs;
+
+int __real_syncfs(int fd);
+int __wrap_syncfs(int fd);
+int __wrap_syncfs(int fd)
+{
+	syncs++;
+	return fails("syncfs") ? -1 : __real_syncfs(fd);
+}
 
 /* The share lies on a filesystem that the driver knows nothing about. */
 static bool unknown_fs;
@@ -819,6 +830,29 @@ static void test_flush_plain(void **state)
 	rig_stop(r);
 }
 
+/* One sync is of one mount where the guest knows its mounts apart, else of all that it has met. */
+static void test_sync_of_mounts(void **state)
+{
+	struct fuse_syncfs_in in = {0};
+	struct rig *r = *state;
+	char path[128];
+
+	snprintf(path, sizeof(path), "%s/mnt", r->share);
+	assert_int_equal(mkdir(path, 0755), 0);
+	if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", path, "tmpfs", 0, "size=1m") < 0)
+		skip();
+	for (unsigned announced = 0; announced < 2; announced++) {
+		rig_start(r, announced ? "" : ", \"announce_submounts\": false");
+		rig_node(r, ROOT, "mnt");
+		syncs = 0;
+		assert_int_equal(fc_call(&r->c, FUSE_SYNCFS, ROOT, &in, sizeof(in), NULL, NULL, 0), 0);
+		assert_int_equal(syncs, announced ? 1 : 2);
+		rig_stop(r);
+	}
+	assert_int_equal(umount(path), 0);
+}
+
 /* What was written before the error counts, and the error comes with the next request. */
 static void test_short_write(void **state)
 {
@@ -847,6 +881,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_long_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_very_long_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_long_changes, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_sync_of_mounts, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_short_write, rig_setup, rig_teardown),
 	};
 

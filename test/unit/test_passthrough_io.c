@@ -387,6 +387,7 @@ static void setattr_all(struct rig *r, const char *options)
 	struct fuse_setattr_in mode = {.valid = FATTR_MODE, .mode = S_IFREG | 0604};
 	struct fuse_setattr_in owner = {.valid = FATTR_UID, .uid = 77, .gid = 88};
 	struct fuse_setattr_in size = {.valid = FATTR_SIZE | FATTR_FH, .size = 3};
+	struct fuse_setattr_in none = {.valid = FATTR_CTIME | FATTR_LOCKOWNER, .ctime = 5, .lock_owner = 7};
 	struct fuse_setattr_in now = {.valid = FATTR_MTIME | FATTR_MTIME_NOW, .mtime = 5};
 	const char *const names[] = {"f", "l", "d"};
 	struct fuse_attr a;
@@ -427,6 +428,11 @@ static void setattr_all(struct rig *r, const char *options)
 	assert_int_equal(fc_truncate(&r->c, rig_node(r, ROOT, "d"), 0), -EISDIR);
 	assert_int_equal(fc_setattr(&r->c, node, &now, &a), 0);
 	assert_true(rig_stat(r, "f").st_mtim.tv_sec > 1000000000);
+	/* What the host sets by itself, and what only says who asks, changes nothing. */
+	a.mode = 0;
+	assert_int_equal(fc_setattr(&r->c, node, &none, &a), 0);
+	assert_int_equal(a.mode, S_IFREG | 0604);
+	assert_true(rig_stat(r, "f").st_ctim.tv_sec > 1000000000);
 	times.mtimensec = UTIME_OMIT;
 	assert_int_equal(fc_setattr(&r->c, node, &times, &a), -EINVAL);
 	rig_stop(r);
