@@ -726,30 +726,40 @@ static void until_worker(struct rig *r, int how)
 		assert_true(++tries < 1000);
 }
 
+/*
+ * @count such calls, each so long after the one before that they are not in a row where @apart: the reactor makes all of them. A machine with much to do
+ * may make them longer than they are meant to be, so not at the first try, perhaps.
+ */
+static void few_on_reactor(struct rig *r, int how, unsigned count, bool apart)
+{
+	struct timespec pause = {.tv_nsec = 60 * SFS_NS_PER_MS};
+	unsigned tries = 0, done;
+
+	for (;;) {
+		rig_start(r, "");
+		for (done = 0; done < count && !unlink_on_worker(r, how); done++)
+			if (apart)
+				nanosleep(&pause, NULL);
+		if (done == count)
+			return;
+		rig_stop(r);
+		assert_true(++tries < 50);
+	}
+}
+
 /* Workers take over after a call that waited, after some that waited shortly or were long without waiting, but not for a few of
  * these, nor for want of the CPU. */
 static void test_long_calls(void **state)
 {
 	struct rig *r = *state;
-	struct timespec pause = {.tv_nsec = 60 * SFS_NS_PER_MS}; /* two calls apart are not in a row */
 
-	rig_start(r, "");
-	for (int i = 0; i < 20; i++)
-		assert_false(unlink_on_worker(r, PREEMPTED));
+	few_on_reactor(r, PREEMPTED, 20, false);
 	until_worker(r, WAITING);
 	rig_stop(r);
-	rig_start(r, "");
-	for (int i = 0; i < 3; i++) {
-		assert_false(unlink_on_worker(r, WAITING_SHORTLY));
-		nanosleep(&pause, NULL);
-	}
+	few_on_reactor(r, WAITING_SHORTLY, 3, true);
 	until_worker(r, WAITING_SHORTLY);
 	rig_stop(r);
-	rig_start(r, "");
-	for (int i = 0; i < 3; i++) {
-		assert_false(unlink_on_worker(r, WORKING));
-		nanosleep(&pause, NULL);
-	}
+	few_on_reactor(r, WORKING, 3, true);
 	until_worker(r, WORKING);
 	rig_stop(r);
 	/* What fast calls waited, longer ago than the last few, is not the long one's. */
@@ -780,7 +790,8 @@ static void test_very_long_calls(void **state)
 {
 	assert_in_range(calls_on_reactor(*state, WORKING_LONG, 40), 2, 39);
 	assert_in_range(calls_on_reactor(*state, WORKING_VERY_LONG, 20), 1, 19);
-	assert_int_equal(calls_on_reactor(*state, PREEMPTED_LONG, 10), 10);
+	few_on_reactor(*state, PREEMPTED_LONG, 10, false);
+	rig_stop(*state);
 }
 
 /* Looks up a file, which takes as long as @how says; true: a worker did it. */
