@@ -344,10 +344,19 @@ void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h)
 void sfs_locks_reset(struct sfs_session *se)
 {
 	struct lock_table *t = &se->locks;
+	bool more = true;
 
-	for (uint32_t i = 0; i < t->high; i++)
-		if (t->owners[i].fd_idx)
-			sfs_fd_unlink(se, owner_remove(se, &t->owners[i]));
+	/* A request that hangs may come back meanwhile, and add an owner or drop one. */
+	for (uint32_t i = 0; more; i++) {
+		struct sfs_fdent *ent;
+
+		locks_lock(se);
+		more = i < t->high;
+		ent = more && t->owners[i].fd_idx ? owner_remove(se, &t->owners[i]) : NULL;
+		locks_unlock(se);
+		if (ent)
+			sfs_fd_unlink(se, ent); /* may block */
+	}
 }
 
 void sfs_lock_owner_granted(struct sfs_req *req)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "../../lib/fuse/session_priv.h"
 #include "fuse_rig.h"
 #include "sfs_lock.h"
 
@@ -340,6 +341,8 @@ static void hammer_one(struct hammer *h, struct sfs_req *req)
 	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
 }
 
+static atomic_uint hammers; /* that have not ended */
+
 static void *hammer_main(void *arg)
 {
 	struct hammer *h = arg;
@@ -350,7 +353,24 @@ static void *hammer_main(void *arg)
 	for (unsigned i = 0; i < 20000; i++)
 		hammer_one(h, req);
 	free(req);
+	atomic_fetch_sub(&hammers, 1);
 	return NULL;
+}
+
+static void hammers_start(struct hammer h[THREADS], const uint64_t fh[2])
+{
+	atomic_store(&hammers, THREADS);
+	for (unsigned i = 0; i < THREADS; i++) {
+		h[i].random = i + 1;
+		memcpy(h[i].fh, fh, sizeof(h[i].fh));
+		assert_int_equal(pthread_create(&h[i].thread, NULL, hammer_main, &h[i]), 0);
+	}
+}
+
+static void hammers_join(struct hammer h[THREADS])
+{
+	for (unsigned i = 0; i < THREADS; i++)
+		pthread_join(h[i].thread, NULL);
 }
 
 static void test_threads(void **state)
@@ -358,15 +378,25 @@ static void test_threads(void **state)
 	struct hammer h[THREADS] = {0};
 	uint64_t fh[2] = {handle_of(NODE), handle_of(NODE)};
 
-	for (unsigned i = 0; i < THREADS; i++) {
-		h[i].random = i + 1;
-		memcpy(h[i].fh, fh, sizeof(fh));
-		assert_int_equal(pthread_create(&h[i].thread, NULL, hammer_main, &h[i]), 0);
-	}
-	for (unsigned i = 0; i < THREADS; i++)
-		pthread_join(h[i].thread, NULL);
+	hammers_start(h, fh);
+	hammers_join(h);
 	release(NODE, fh[0]);
 	release(NODE, fh[1]);
+	assert_false(sfs_lock_owner_any(se));
+	assert_int_equal(fds(), 0);
+}
+
+/* Requests of queues that were given up come back while the session ends. */
+static void test_reset_beside_threads(void **state)
+{
+	struct hammer h[THREADS] = {0};
+	uint64_t fh[2] = {handle_of(NODE), handle_of(NODE)};
+
+	hammers_start(h, fh);
+	while (atomic_load(&hammers))
+		sfs_locks_reset(se);
+	hammers_join(h);
+	sfs_session_end(se);
 	assert_false(sfs_lock_owner_any(se));
 	assert_int_equal(fds(), 0);
 }
@@ -383,6 +413,7 @@ int main(void)
 	    T(test_full),
 	    T(test_reset),
 	    T(test_threads),
+	    T(test_reset_beside_threads),
 	};
 
 	return cmocka_run_group_tests_name("lock", tests, NULL, NULL);
