@@ -341,8 +341,9 @@ void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h)
 	} while (first);
 }
 
-void sfs_locks_reset(struct sfs_session *se)
+void sfs_locks_reset(const struct sfs_reset *r)
 {
+	struct sfs_session *se = r->se;
 	struct lock_table *t = &se->locks;
 	bool more = true;
 
@@ -350,10 +351,13 @@ void sfs_locks_reset(struct sfs_session *se)
 	for (uint32_t i = 0; more; i++) {
 		struct sfs_fdent *ent;
 
+		if (!sfs_reset_lock(r))
+			return;
 		locks_lock(se);
 		more = i < t->high;
 		ent = more && t->owners[i].fd_idx ? owner_remove(se, &t->owners[i]) : NULL;
 		locks_unlock(se);
+		sfs_reset_unlock(r);
 		if (ent)
 			sfs_fd_unlink(se, ent); /* may block */
 	}

@@ -615,8 +615,9 @@ struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, 
 
 /* --- the end of a session --- */
 
-void sfs_nodes_reset(struct sfs_session *se, bool root_too)
+void sfs_nodes_reset(const struct sfs_reset *r, bool root_too)
 {
+	struct sfs_session *se = r->se;
 	uint32_t high = atomic_load(&se->node_high);
 	struct sfs_node *root = &se->nodes[SFS_ROOT_ID];
 
@@ -625,9 +626,12 @@ void sfs_nodes_reset(struct sfs_session *se, bool root_too)
 
 		if (sfs_node_released(se, i) || !(atomic_load(&node->pins) & LIVE))
 			continue;
-		if (atomic_exchange(&node->nlookup, 0))
+		if (!sfs_reset_lock(r))
+			return;
+		if ((atomic_load(&node->pins) & LIVE) && atomic_exchange(&node->nlookup, 0))
 			atomic_fetch_add(&se->node_zero, 1);
-		node_reclaim(se, node);
+		sfs_reset_unlock(r);
+		node_reclaim(se, node); /* may block; whosever the node is by now, nobody counts it */
 	}
 	if (root_too && (atomic_load(&root->pins) & LIVE)) {
 		uint32_t b = atomic_load(&root->bucket), fd_idx = atomic_load(&root->fd_idx);

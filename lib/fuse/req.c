@@ -496,6 +496,8 @@ static unsigned lane_barriers(struct sfs_lane *lane)
 	struct sfs_req *owner = atomic_load(&se->barrier);
 	uint32_t seq;
 
+	if (lane->given_up)
+		return 0; /* another lane may be at its place by now */
 	if (!owner && lane->barriers.first) {
 		if (atomic_compare_exchange_strong(&se->barrier, &owner, lane->barriers.first)) {
 			owner = lane->barriers.first;
@@ -535,16 +537,19 @@ void sfs_lane_abandon(struct sfs_lane *lane)
 	struct sfs_session *se = lane->session;
 	struct sfs_req *owner = atomic_load(&se->barrier), *req;
 
+	session_guest_lock(se);
+	lane->given_up = true;
+	session_guest_unlock(se);
 	if (owner && owner->lane == lane) {
 		atomic_store(&se->barrier, NULL);
 		sfs_session_wake(se);
 		session_wake_all(se);
 	}
 	while ((req = sfs_req_list_pop(&lane->barriers))) {
-		lane->barrier_count--;
 		req->state = SFS_REQ_RUNNING;
 		sfs_req_end(req, -EIO);
 	}
+	lane->barrier_count = 0; /* also of an owner that runs */
 	sfs_lane_leave(lane);
 }
 
@@ -606,7 +611,7 @@ bool sfs_lane_has_work(struct sfs_lane *lane)
 			return true;
 	if (lane->barriers.first && !atomic_load(&se->barrier))
 		return true;
-	if (atomic_load(&se->barrier)) {
+	if (atomic_load(&se->barrier) && !lane->given_up) {
 		uint32_t seq = atomic_load(&se->barrier_seq);
 
 		if (atomic_load(&se->lane_ack[lane->idx]) != seq)

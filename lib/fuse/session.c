@@ -96,6 +96,7 @@ int sfs_session_create(const struct sfs_session_opts *o, struct sfs_session **ou
 	if (posix_memalign((void **)&se, SFS_CACHE_LINE, sizeof(*se)))
 		return -ENOMEM;
 	memset(se, 0, sizeof(*se));
+	atomic_flag_clear(&se->guest_lock);
 	se->fs = o->fs;
 	se->fs_ctx = o->fs_ctx;
 	se->limits = o->limits;
@@ -133,21 +134,44 @@ int sfs_session_begin(struct sfs_session *se)
 	return se->fs->session_begin(se->fs_ctx, se);
 }
 
-static void session_empty(struct sfs_session *se, bool root_too)
+bool sfs_reset_lock(const struct sfs_reset *r)
 {
-	sfs_locks_reset(se);
-	sfs_handles_reset(se);
-	sfs_nodes_reset(se, root_too);
-	se->inited = false;
+	session_guest_lock(r->se);
+	if (r->guest == r->se->guest && !(r->lane && r->lane->given_up))
+		return true;
+	session_guest_unlock(r->se);
+	return false;
+}
+
+void sfs_reset_unlock(const struct sfs_reset *r)
+{
+	session_guest_unlock(r->se);
+}
+
+static void session_empty(const struct sfs_reset *r, bool root_too)
+{
+	sfs_locks_reset(r);
+	sfs_handles_reset(r);
+	sfs_nodes_reset(r, root_too);
+	if (!sfs_reset_lock(r))
+		return;
+	r->se->inited = false;
+	sfs_reset_unlock(r);
 }
 
 void sfs_session_end(struct sfs_session *se)
 {
+	struct sfs_reset r = {.se = se};
+
+	/* A reset that hangs takes nothing any more. */
+	session_guest_lock(se);
+	r.guest = ++se->guest;
+	session_guest_unlock(se);
 	if (se->fs->session_end)
 		se->fs->session_end(se->fs_ctx, se);
 	atomic_store(&se->barrier, NULL);
 	atomic_store(&se->ending, true);
-	session_empty(se, true);
+	session_empty(&r, true);
 	atomic_store(&se->ending, false);
 	se->init_flags = 0;
 }
@@ -167,9 +191,21 @@ void sfs_session_lane_leave(struct sfs_session *se, unsigned idx)
 
 /* --- the session's own operations --- */
 
+/* What INIT and DESTROY begin with: whose tables they are about, however long they wait or hang. */
+static int reset_barrier(struct sfs_req *req)
+{
+	struct sfs_reset *r = SFS_REQ_DRV(req, struct sfs_reset);
+	struct sfs_session *se = req->session;
+
+	session_guest_lock(se);
+	*r = (struct sfs_reset){.se = se, .lane = req->lane, .guest = se->guest};
+	session_guest_unlock(se);
+	return sfs_req_barrier(req, 1);
+}
+
 static int64_t reset_call(struct sfs_req *req)
 {
-	session_empty(req->session, false);
+	session_empty(SFS_REQ_DRV(req, struct sfs_reset), false);
 	return 0;
 }
 
@@ -181,6 +217,21 @@ static int session_reset(struct sfs_req *req, uint16_t step)
 	reset_call(req);
 	req->step = step;
 	return SFS_AGAIN;
+}
+
+/* False: by now the session is another guest's. */
+static bool session_agree(struct sfs_req *req, uint32_t minor, uint64_t flags)
+{
+	const struct sfs_reset *r = SFS_REQ_DRV(req, struct sfs_reset);
+	struct sfs_session *se = req->session;
+
+	if (!sfs_reset_lock(r))
+		return false;
+	se->minor = minor;
+	se->init_flags = flags;
+	se->inited = true;
+	sfs_reset_unlock(r);
+	return true;
 }
 
 static int init_negotiate(struct sfs_req *req)
@@ -215,9 +266,8 @@ static int init_negotiate(struct sfs_req *req)
 		flags &= ~SFS_FUSE_ACL_FLAGS;
 	if (flags & FUSE_HANDLE_KILLPRIV_V2) /* the older form of the same is for guests that know no other */
 		flags &= ~(uint64_t)FUSE_HANDLE_KILLPRIV;
-	se->minor = SFS_MIN(in->minor, (uint32_t)SFS_FUSE_MINOR);
-	se->init_flags = flags;
-	se->inited = true;
+	if (!session_agree(req, SFS_MIN(in->minor, (uint32_t)SFS_FUSE_MINOR), flags))
+		return -EIO;
 	out->max_readahead = SFS_MIN(se->init.max_readahead_bytes, in->max_readahead);
 	out->flags = (uint32_t)flags;
 	out->flags2 = (uint32_t)(flags >> 32);
@@ -238,7 +288,7 @@ int sfs_session_op_init(struct sfs_req *req)
 {
 	switch (req->step) {
 	case 0:
-		return sfs_req_barrier(req, 1);
+		return reset_barrier(req);
 	case 1:
 		/* A guest that boots again leaves nothing behind. For the first one there is nothing to close: it is let in
 		 * even where the workers still hang in what its predecessor left. */
@@ -254,7 +304,7 @@ int sfs_session_op_destroy(struct sfs_req *req)
 {
 	switch (req->step) {
 	case 0:
-		return sfs_req_barrier(req, 1);
+		return reset_barrier(req);
 	case 1:
 		return session_reset(req, 2);
 	default:

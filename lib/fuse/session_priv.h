@@ -64,6 +64,10 @@ struct sfs_session {
 	void *fs_ctx;
 	sfs_op_fn fn[SFS_OP_COUNT]; /* by opcode; never NULL */
 
+	/* Whose the session is. Who empties the tables for an INIT or DESTROY may hang in a close until that guest has gone. */
+	atomic_flag guest_lock; /* of guest and of sfs_lane.given_up; held for a few loads */
+	uint64_t guest;         /* counted on by sfs_session_end() */
+
 	/* Negotiated. Written inside a barrier. */
 	atomic_bool inited;
 	uint32_t minor;
@@ -122,6 +126,13 @@ struct sfs_session {
 	SFS_ALIGNED _Atomic uint64_t inode_count, handle_count, fd_count, limit_hits, bytes_copied;
 };
 
+/** Who empties the tables, and of which guest. */
+struct sfs_reset {
+	struct sfs_session *se;
+	const struct sfs_lane *lane; /* of the INIT or DESTROY; NULL: sfs_session_end() */
+	uint64_t guest;
+};
+
 /** True on a thread that runs a worker call: it may close and block. */
 extern __thread bool sfs_on_worker;
 
@@ -134,7 +145,7 @@ int sfs_fds_create(struct sfs_session *se);
 void sfs_fds_destroy(struct sfs_session *se);
 int sfs_handles_create(struct sfs_session *se);
 void sfs_handles_destroy(struct sfs_session *se);
-void sfs_handles_reset(struct sfs_session *se);
+void sfs_handles_reset(const struct sfs_reset *r);
 /** The bit of a group's engine in sfs_fdent.file.holders; 0: it keeps no files. */
 static inline uint64_t sfs_group_bit(unsigned group)
 {
@@ -163,7 +174,7 @@ void *sfs_table_map(size_t bytes);
 int sfs_locks_create(struct sfs_session *se);
 void sfs_locks_destroy(struct sfs_session *se);
 /** Forgets all owners; before the handles are reset. */
-void sfs_locks_reset(struct sfs_session *se);
+void sfs_locks_reset(const struct sfs_reset *r);
 
 /** @req waits for a record lock from now on, until sfs_lock_wait_forget(). */
 void sfs_lock_wait_add(struct sfs_req *req);
@@ -175,7 +186,7 @@ void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h);
 int sfs_nodes_create(struct sfs_session *se);
 void sfs_nodes_destroy(struct sfs_session *se);
 /** Forgets all nodes but the root; those pinned by hung requests go when these end. */
-void sfs_nodes_reset(struct sfs_session *se, bool root_too);
+void sfs_nodes_reset(const struct sfs_reset *r, bool root_too);
 void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node);
 /** Looks at @steps records for nodes of count zero, and frees them, but no more than @enough. */
 void sfs_nodes_sweep(struct sfs_session *se, unsigned steps, unsigned enough);
@@ -193,6 +204,17 @@ void sfs_nodes_grew(struct sfs_session *se);
 bool sfs_node_released(const struct sfs_session *se, uint32_t idx);
 /** A record of a chunk that was given back, the others of it on the free stack; NO_IDX: there is none. */
 uint32_t sfs_node_unrelease(struct sfs_session *se);
+
+static inline void session_guest_lock(struct sfs_session *se)
+{
+	while (atomic_flag_test_and_set_explicit(&se->guest_lock, memory_order_acquire))
+		sfs_pause();
+}
+
+static inline void session_guest_unlock(struct sfs_session *se)
+{
+	atomic_flag_clear_explicit(&se->guest_lock, memory_order_release);
+}
 
 static inline void session_wake_all(struct sfs_session *se)
 {
@@ -220,6 +242,13 @@ bool sfs_group_queue(struct sfs_group *g, struct sfs_req *req);
 
 /* parse.c: fills the request from its chain. 0: run it; 1: give the chain back with length 0; -errno: answer with it. */
 int sfs_req_parse(struct sfs_req *req);
+
+/**
+ * session.c: from a true one until the unlock the tables are those that @r is to empty; nothing in between may block. False, and nothing
+ * to unlock: the guest has gone or was given up, and what is there is not @r's.
+ */
+bool sfs_reset_lock(const struct sfs_reset *r);
+void sfs_reset_unlock(const struct sfs_reset *r);
 
 /* session.c: the session's own operations */
 int sfs_session_op_init(struct sfs_req *req);

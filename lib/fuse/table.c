@@ -497,17 +497,26 @@ void sfs_handle_unlock(struct sfs_session *se, struct sfs_handle *h)
 	sfs_session_wake(se);
 }
 
-void sfs_handles_reset(struct sfs_session *se)
+void sfs_handles_reset(const struct sfs_reset *r)
 {
+	struct sfs_session *se = r->se;
 	uint32_t high = atomic_load(&se->handle_high);
 
 	for (uint32_t i = 0; i < high; i++) {
 		struct sfs_handle *h = &se->handles[i];
+		bool pinned;
 
-		if (!sfs_pins_tryget(&h->pins))
+		if (!(atomic_load(&h->pins) & LIVE))
 			continue;
-		atomic_fetch_and(&h->pins, ~LIVE);
-		atomic_store(&h->state, SFS_REC_DEAD);
-		sfs_handle_unpin(se, h);
+		if (!sfs_reset_lock(r))
+			return;
+		pinned = sfs_pins_tryget(&h->pins);
+		if (pinned) {
+			atomic_fetch_and(&h->pins, ~LIVE);
+			atomic_store(&h->state, SFS_REC_DEAD);
+		}
+		sfs_reset_unlock(r);
+		if (pinned)
+			sfs_handle_unpin(se, h); /* may block */
 	}
 }

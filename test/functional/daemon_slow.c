@@ -271,7 +271,7 @@ static void test_reset_hangs(struct fn_env *env)
 	struct slow s;
 
 	fn_slowfs(env, "slow", false);
-	fn_start_config(env, NULL, shares, SFS_ARRAY_SIZE(shares));
+	fn_start_config(env, STOP_MS, shares, SFS_ARRAY_SIZE(shares));
 	struct sfs_fg *other = fn_guest_on(env, "other", NULL);
 	for (unsigned round = 0; round < 4; round++) {
 		const struct fuse_init_in in = {.major = 7, .minor = 38};
@@ -295,10 +295,17 @@ static void test_reset_hangs(struct fn_env *env)
 			fn_guest_leave(env, s.g);
 			continue;
 		}
-		/* The guest's VMM loses patience. */
+		/* The guest's VMM loses patience. What then ends takes nothing from the next guest. */
 		fn_guest_leave(env, s.g);
 		all_operations(other);
+		s.g = fn_guest_on(env, "slow", NULL);
+		fn_open(s.g, "file", O_RDWR, &s.file, &s.fh);
+		fn_open(s.g, "empty", O_RDWR, &s.empty, &s.empty_fh);
 		slowfs_release(env->slowfs);
+		fn_until(fn_figure(env, "devices.0.handles") <= 2);
+		fn_ok(sfs_fg_getattr(s.g, s.file, &s.fh, &attr));
+		fn_ok(sfs_fg_getattr(s.g, s.empty, &s.empty_fh, &attr));
+		fn_guest_leave(env, s.g);
 	}
 	fn_work(fn_guest_on(env, "slow", NULL), "work", 2);
 }

@@ -72,6 +72,8 @@ static void evict(struct sfs_session *se, struct sfs_node *node)
 static void handle_free(struct sfs_session *se, struct sfs_handle *h)
 {
 	__atomic_fetch_add(&rig.freed, 1, __ATOMIC_RELAXED);
+	if (rig.on_free)
+		rig.on_free();
 }
 
 static const struct sfs_fs_ops ops = {
@@ -129,11 +131,21 @@ void rig_start(const struct rig_opts *o)
 		so.limits =
 		    (struct sfs_session_limits){.inodes = 1024, .handles = 64, .fds = 64, .node_fds = 8};
 	rig.lane_count = so.lane_count;
+	if (o->workers) {
+		struct sfs_workers_opts wo = {.count = 1};
+
+		assert_int_equal(sfs_workers_create(&wo, &rig.workers), 0);
+		rig.client = sfs_workers_client_create(rig.workers, 1);
+		assert_non_null(rig.client);
+	}
 	assert_int_equal(sfs_session_create(&so, &rig.se), 0);
 	assert_int_equal(sfs_session_begin(rig.se), 0);
 	for (unsigned i = 0; i < rig.lane_count; i++) {
-		struct sfs_lane_opts lo = {
-		    .idx = i, .slot_count = RIG_SLOTS, .session = rig.se, .engine = &none_aio};
+		struct sfs_lane_opts lo = {.idx = i,
+					   .slot_count = RIG_SLOTS,
+					   .session = rig.se,
+					   .workers = rig.client,
+					   .engine = &none_aio};
 
 		assert_int_equal(sfs_lane_init(&rig.lanes[i], &lo), 0);
 		sfs_session_lane_join(rig.se, i);
@@ -156,6 +168,10 @@ void rig_stop(void)
 		sfs_lane_fini(&rig.lanes[i]);
 	}
 	sfs_session_destroy(rig.se);
+	if (rig.workers) {
+		sfs_workers_client_destroy(rig.client);
+		assert_int_equal(sfs_workers_destroy(rig.workers, 10 * SFS_NS_PER_S), 0);
+	}
 	free(rig.seen.extra);
 	free(rig.seen.data);
 }

@@ -61,6 +61,9 @@ struct rig {
 	int result;                       /* of rig_note() */
 	uint32_t read_bytes;              /* READ answers with this many bytes of 'r' */
 	unsigned evicted, freed;          /* node_evict and handle_free so far */
+	void (*on_free)(void);            /* in handle_free; or NULL */
+	struct sfs_workers *workers;      /* of opts.workers; or NULL */
+	struct sfs_workers_client *client;
 };
 
 /** The rig of the running test: operations find it here. */
@@ -72,6 +75,7 @@ struct rig_opts {
 	uint64_t driver_flags;
 	struct sfs_init_limits init;
 	bool no_init;
+	bool workers;         /* the lanes have one worker: INIT and DESTROY empty the tables there */
 	uint64_t guest_flags; /* offered at INIT */
 };
 

@@ -394,7 +394,7 @@ static void test_reset_beside_threads(void **state)
 
 	hammers_start(h, fh);
 	while (atomic_load(&hammers))
-		sfs_locks_reset(se);
+		sfs_locks_reset(&(struct sfs_reset){.se = se, .guest = se->guest});
 	hammers_join(h);
 	sfs_session_end(se);
 	assert_false(sfs_lock_owner_any(se));

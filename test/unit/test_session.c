@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Negotiation, barriers, waiters, slots: what is the session's and the lanes' own. */
 #include <fcntl.h>
+#include <sched.h>
 #include <sys/stat.h>
 
 #include "fuse_rig.h"
@@ -408,6 +409,177 @@ static void test_abandoned_barrier_lets_go(void **state)
 	rig_stop();
 }
 
+/* The worker that empties the tables hangs where it would close: in the first handle that goes. */
+static struct {
+	atomic_bool armed, hangs, let_go;
+} hang;
+
+static void hang_once(void)
+{
+	if (!atomic_exchange(&hang.armed, false))
+		return;
+	atomic_store(&hang.hangs, true);
+	while (!atomic_load(&hang.let_go))
+		sched_yield();
+}
+
+/* A guest with two handles, whose INIT or DESTROY on lane 0 hangs. */
+static struct rig_msg *predecessor(uint32_t opcode)
+{
+	const struct fuse_init_in in = {.major = 7, .minor = 30, .flags = FUSE_DO_READDIRPLUS};
+	struct rig_msg *reset = rig_msg(opcode, &in, opcode == FUSE_INIT ? sizeof(in) : 0);
+	struct rig_msg *statfs = rig_msg(FUSE_STATFS, NULL, 0);
+
+	rig_start(&(struct rig_opts){
+	    .lanes = 3, .workers = true, .driver_flags = FUSE_DO_READDIRPLUS | FUSE_POSIX_ACL});
+	sfs_session_lane_leave(rig.se, 1);
+	sfs_session_lane_leave(rig.se, 2);
+	rig.hook = open_things;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(rig_do(statfs), 0);
+	atomic_store(&hang.hangs, false);
+	atomic_store(&hang.let_go, false);
+	atomic_store(&hang.armed, true);
+	rig.on_free = hang_once;
+	rig_send(0, reset);
+	rig_turn(0);
+	while (!atomic_load(&hang.hangs))
+		sched_yield();
+	assert_false(reset->answered);
+	free(statfs);
+	return reset;
+}
+
+/* The filesystem answers again. */
+static void predecessor_ends(struct rig_msg *reset)
+{
+	atomic_store(&hang.let_go, true);
+	while (!reset->answered) {
+		rig_turn(0);
+		sched_yield();
+	}
+	assert_int_equal(rig.lanes[0].in_flight, 0);
+	free(reset);
+}
+
+/* The next guest says INIT on @lane; others that run take turns, too. */
+static void successor(unsigned lane)
+{
+	const struct fuse_init_in in = {.major = 7, .minor = 38, .flags = FUSE_POSIX_ACL};
+	struct rig_msg *init = rig_msg(FUSE_INIT, &in, sizeof(in));
+
+	rig_send(lane, init);
+	for (unsigned i = 0; i < 6; i++)
+		rig_turn(1 + i % 2);
+	assert_true(init->answered);
+	assert_int_equal(rig_out(init)->error, 0);
+	free(init);
+}
+
+static int look_again(struct sfs_req *req)
+{
+	const struct sfs_node_key key = {.dev = 3, .ino = 4};
+	struct sfs_node *node = sfs_node_find(req, &key, 0);
+
+	return node && atomic_load(&node->nlookup) == 1 ? SFS_DONE : -ESTALE;
+}
+
+/* Of a guest that has gone nothing goes on in the tables of the next one, also where the reactor learns late that it was given up. */
+static void test_reset_that_hangs_over_the_end(void **state)
+{
+	for (unsigned i = 0; i < 4; i++) {
+		struct rig_msg *reset = predecessor(i & 1 ? FUSE_INIT : FUSE_DESTROY);
+		struct rig_msg *statfs = rig_msg(FUSE_STATFS, NULL, 0);
+		struct sfs_session_figures fig;
+
+		if (i & 2)
+			sfs_lane_abandon(&rig.lanes[0]);
+		else
+			sfs_session_lane_leave(rig.se, 0);
+		sfs_session_end(rig.se);
+		assert_int_equal(sfs_session_begin(rig.se), 0);
+		sfs_session_lane_join(rig.se, 1);
+		successor(1);
+		rig.hook = open_things;
+		rig_send(1, statfs);
+		rig_turn(1);
+		assert_int_equal(rig_out(statfs)->error, 0);
+		predecessor_ends(reset);
+		sfs_session_figures(rig.se, &fig);
+		assert_int_equal(fig.handles, 1);
+		assert_int_equal(fig.inodes, 2);
+		assert_int_equal(sfs_session_init_flags(rig.se), FUSE_POSIX_ACL);
+		assert_int_equal(sfs_session_minor(rig.se), 38);
+		rig.hook = look_again;
+		rig_send(1, statfs);
+		rig_turn(1);
+		assert_int_equal(rig_out(statfs)->error, 0);
+		free(statfs);
+		rig_stop();
+	}
+}
+
+/* The guest has not gone yet, but nobody waits for its INIT any more: its other queues serve what it has left. */
+static void test_reset_that_was_given_up(void **state)
+{
+	struct rig_msg *reset = predecessor(FUSE_INIT), *statfs = rig_msg(FUSE_STATFS, NULL, 0);
+	struct sfs_session_figures fig;
+
+	sfs_lane_abandon(&rig.lanes[0]);
+	predecessor_ends(reset);
+	sfs_session_figures(rig.se, &fig);
+	assert_int_equal(fig.handles, 1);
+	assert_int_equal(fig.inodes, 2);
+	assert_int_equal(sfs_session_minor(rig.se), 38);
+	sfs_session_lane_join(rig.se, 1);
+	rig.hook = NULL;
+	rig_send(1, statfs);
+	rig_turn(1);
+	assert_int_equal(rig_out(statfs)->error, 0);
+	free(statfs);
+	rig_stop();
+}
+
+/* While its owner hangs, a lane that was given up says nothing for the one that has come to its place. */
+static void test_abandoned_lane_has_no_part_in_barriers(void **state)
+{
+	struct rig_msg *reset = predecessor(FUSE_INIT), *parked = rig_msg(FUSE_STATFS, NULL, 0);
+	struct rig_msg *destroy = rig_msg(FUSE_DESTROY, NULL, 0);
+
+	sfs_lane_abandon(&rig.lanes[0]);
+	sfs_session_end(rig.se);
+	assert_int_equal(sfs_session_begin(rig.se), 0);
+	rig.lanes[1].idx = 0;
+	sfs_session_lane_join(rig.se, 0);
+	sfs_session_lane_join(rig.se, 2);
+	successor(2);
+	rig.hook = wait_for_it;
+	taken = true;
+	rig_send(1, parked);
+	rig_send(2, destroy);
+	for (unsigned i = 0; i < 6; i++) {
+		rig_turn(2 - i % 3);
+		assert_false(sfs_lane_has_work(&rig.lanes[0]));
+	}
+	predecessor_ends(reset);
+	assert_false(sfs_lane_has_work(&rig.lanes[0]));
+	rig_turn(0); /* nor when nothing is in flight there any more */
+	rig_turn(2);
+	assert_false(sfs_lane_has_work(&rig.lanes[2]));
+	taken = false;
+	sfs_session_wake(rig.se);
+	for (unsigned i = 0; i < 2; i++)
+		rig_turn(1);
+	assert_true(parked->answered);
+	while (!destroy->answered) {
+		rig_turn(2);
+		sched_yield();
+	}
+	free(parked);
+	free(destroy);
+	rig_stop();
+}
+
 /* --- slots and pools --- */
 
 static void test_slots_taken_together_share_nothing(void **state)
@@ -535,6 +707,9 @@ int main(void)
 	    cmocka_unit_test(test_barriers_of_two_lanes_take_turns),
 	    cmocka_unit_test(test_barrier_does_not_wait_for_a_lane_that_left),
 	    cmocka_unit_test(test_abandoned_barrier_lets_go),
+	    cmocka_unit_test(test_reset_that_hangs_over_the_end),
+	    cmocka_unit_test(test_reset_that_was_given_up),
+	    cmocka_unit_test(test_abandoned_lane_has_no_part_in_barriers),
 	    cmocka_unit_test(test_slots_taken_together_share_nothing),
 	    cmocka_unit_test(test_full_lane_is_back_pressure),
 	    cmocka_unit_test(test_bytes_in_flight_are_back_pressure),

@@ -80,7 +80,8 @@ struct sfs_lane {
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */
 	int lock_timer;                        /* ends the reactor's sleep then; -1: none yet */
 	bool ending;                           /* nobody waits for locks any more */
-	uint64_t epoch_seen;                   /* the session's epoch when waiters were looked at last */
+	bool given_up; /* sfs_lane_abandon(): no part in barriers, and nothing is emptied for it any more */
+	uint64_t epoch_seen; /* the session's epoch when waiters were looked at last */
 
 	struct sfs_group *group; /* whose turns it has part in; NULL: none, and nothing is done together */
 	struct sfs_aio aio;
@@ -162,8 +163,9 @@ void sfs_lane_end_lock_waits(struct sfs_lane *lane);
 struct sfs_req *sfs_lane_aside(struct sfs_lane *lane);
 
 /**
- * The lane's guest is given up, and the lane leaves: its requests end by and by, but those that wait for a barrier or hold the session's end now,
- * for the next guest must neither wait for them nor be reset by them. The lane's reactor.
+ * The lane's guest is given up, and the lane leaves: its requests end by and by, but those that wait for a barrier end now, and one that
+ * holds the session's lets go of it and empties no more of the tables: the next guest must neither wait for them nor be reset by them.
+ * The lane's reactor.
  */
 void sfs_lane_abandon(struct sfs_lane *lane);
 
