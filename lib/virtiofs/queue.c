@@ -22,6 +22,12 @@ static void queue_fault(struct sfs_queue *q, const char *why)
 	SFS_ERROR("queue %u stopped: %s", q->idx, why);
 }
 
+/* Set by the control thread; a reactor that comes back from a call that hung sees it before its message. */
+static inline bool queue_detached(struct sfs_queue *q)
+{
+	return atomic_load_explicit(&q->detached, memory_order_relaxed);
+}
+
 /* What a pop into the slot gave: whether it is a request. A malformed chain goes straight back. */
 static inline bool queue_taken(struct sfs_queue *q, struct sfs_req *req, const struct iovec *big, int rc)
 {
@@ -73,7 +79,7 @@ static bool queue_retake(struct sfs_queue *q)
 	struct sfs_aside *a = &q->again;
 	struct iovec *big;
 
-	while (a->next < a->count && !q->lane.barrier_count && !q->vq.fault) {
+	while (a->next < a->count && !q->lane.barrier_count && !q->vq.fault && !queue_detached(q)) {
 		struct sfs_req *req = sfs_lane_slot_get(&q->lane, &big);
 
 		if (!req)
@@ -148,7 +154,8 @@ static unsigned queue_accept(struct sfs_queue *q)
 			queue_prefetch(q, next);
 		sfs_virtq_prefetch(vq, left);
 		sfs_req_begin(req);
-		if (SFS_UNLIKELY(q->lane.barrier_count && next)) {
+		/* After a call that hung the ring may be nobody's any more: what stands in it is not run. */
+		if (SFS_UNLIKELY(next && (q->lane.barrier_count || queue_detached(q)))) {
 			queue_untake(q, next);
 			left++;
 			break;
@@ -160,12 +167,6 @@ out:
 	if (SFS_UNLIKELY(vq->fault != NULL))
 		queue_fault(q, vq->fault);
 	return n - left;
-}
-
-/* Set by the control thread; a reactor that comes back from a call that hung sees it before its message. */
-static inline bool queue_detached(struct sfs_queue *q)
-{
-	return atomic_load_explicit(&q->detached, memory_order_relaxed);
 }
 
 /* 5. answer: ended requests leave; used elements written, slots free. */
@@ -230,7 +231,7 @@ unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, bool shared)
 	lane->arrived = false;
 	lane->shared = shared;
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
-	if (SFS_LIKELY(q->accepting) && sfs_lane_open(lane)) {
+	if (SFS_LIKELY(q->accepting && !queue_detached(q)) && sfs_lane_open(lane)) {
 		if (SFS_UNLIKELY(atomic_load_explicit(&q->mem->broken, memory_order_relaxed)))
 			queue_fault(q, "the VMM took guest memory away");
 		else

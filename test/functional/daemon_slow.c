@@ -492,6 +492,31 @@ static void test_reactor_hangs(struct fn_env *env)
 	fn_until(fn_figure(env, "devices.0.fds") <= 1);
 }
 
+/* What stands behind the call that hangs, in a ring that is given up meanwhile, is not done any more. */
+static void test_ring_given_up_behind_a_call(struct fn_env *env)
+{
+	const struct hang mkdir = {FUSE_MKDIR, 0, ROOT, MODE, "late", NULL, ENTRY, 0};
+	struct fuse_entry_out entry;
+	struct slow s;
+	uint32_t base;
+
+	two_reactors(env, false);
+	slow_begin(env, &s, NULL);
+	assert_int_equal(kill(slowfs_server(env->slowfs), SIGSTOP), 0);
+	hang_start(&hangs[0], &s);
+	hang_start(&mkdir, &s);
+	fn_publish(&s.g->queue[1]);
+	fn_until(fn_figure(env, "devices.0.queues.1.in_flight") > 0);
+	fn_ok(sfs_fe_set_vring_enable(&s.g->fe, 1, false));
+	fn_ok(sfs_fe_get_vring_base(&s.g->fe, 1, &base));
+	assert_true(fn_figure_is(env, "devices.0.state", "broken"));
+	assert_int_equal(kill(slowfs_server(env->slowfs), SIGCONT), 0);
+	/* The guest's other queue is on the same reactor: after its answer that has gone on. */
+	s.g->sync_queue = &s.g->queue[0];
+	fn_ok(sfs_fg_lookup(s.g, FUSE_ROOT_ID, "dir", &entry));
+	fn_fails(ENOENT, sfs_fg_lookup(s.g, FUSE_ROOT_ID, "late", &entry));
+}
+
 /* A reactor that never comes back does not hold up the end. */
 static void test_stop_while_reactor_hangs(struct fn_env *env)
 {
@@ -513,6 +538,7 @@ const struct fn_test fn_tests[] = {
     {"the next guest while it is stopped", test_next_guest_while_stopped, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"SIGTERM while it is stopped", test_stop_while_stopped, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"a reactor hangs", test_reactor_hangs, {NULL}, FN_NO_DAEMON | FN_ROOT},
+    {"a ring is given up behind a call", test_ring_given_up_behind_a_call, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"SIGTERM while a reactor hangs", test_stop_while_reactor_hangs, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"workers are shared out", test_workers_are_shared_out, {NULL}, FN_NO_DAEMON | FN_ROOT},
 };
