@@ -173,6 +173,7 @@ void sfs_session_end(struct sfs_session *se)
 	atomic_store(&se->ending, true);
 	session_empty(&r, true);
 	atomic_store(&se->ending, false);
+	atomic_store(&se->refused, false);
 	se->init_flags = 0;
 }
 
@@ -247,8 +248,10 @@ static int init_negotiate(struct sfs_req *req)
 	if (in->major > FUSE_KERNEL_VERSION)
 		return SFS_DONE; /* the guest comes again with our major version */
 	if (in->major < FUSE_KERNEL_VERSION || in->minor < SFS_FUSE_MINOR_MIN) {
-		SFS_ERROR("guest speaks FUSE %u.%u; 7.%u is the oldest supported", in->major, in->minor,
-			  SFS_FUSE_MINOR_MIN);
+		/* The guest may ask as often as it likes. */
+		if (!atomic_exchange(&se->refused, true))
+			SFS_ERROR("guest speaks FUSE %u.%u; 7.%u is the oldest supported", in->major,
+				  in->minor, SFS_FUSE_MINOR_MIN);
 		return -EPROTO;
 	}
 	if (offered & FUSE_INIT_EXT)

@@ -2,9 +2,12 @@
 /* Negotiation, barriers, waiters, slots: what is the session's and the lanes' own. */
 #include <fcntl.h>
 #include <sched.h>
+#include <stdio.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "fuse_rig.h"
+#include "sfs_log.h"
 
 static void start(unsigned lanes, bool init)
 {
@@ -26,6 +29,46 @@ static void test_minor_versions(void **state)
 		assert_int_equal(out.minor, SFS_FUSE_MINOR);
 		assert_int_equal(sfs_session_minor(rig.se), SFS_MIN(minor, (uint32_t)SFS_FUSE_MINOR));
 	}
+	rig_stop();
+}
+
+static unsigned lines_of(FILE *log)
+{
+	unsigned n = 0;
+	int c;
+
+	rewind(log);
+	while ((c = fgetc(log)) != EOF)
+		n += c == '\n';
+	return n;
+}
+
+/* However often a guest asks, the log has one line of each. */
+static void test_old_guest_does_not_fill_the_log(void **state)
+{
+	int saved = dup(STDERR_FILENO), level = sfs_log_level_now;
+	FILE *log = tmpfile();
+	struct fuse_init_out out;
+	unsigned lines[2];
+
+	assert_true(log && saved >= 0);
+	start(1, false);
+	fflush(stderr);
+	dup2(fileno(log), STDERR_FILENO);
+	sfs_log_setup(SFS_LOG_INFO, SFS_LOG_STDERR);
+	for (unsigned guest = 0; guest < 2; guest++) {
+		for (unsigned i = 0; i < 100; i++)
+			rig_init(i % 8, i % SFS_FUSE_MINOR_MIN, 0, 64, &out);
+		lines[guest] = lines_of(log);
+		sfs_session_end(rig.se);
+		assert_int_equal(sfs_session_begin(rig.se), 0);
+	}
+	sfs_log_setup((enum sfs_log_level)level, SFS_LOG_STDERR);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	fclose(log);
+	assert_int_equal(lines[0], 1);
+	assert_int_equal(lines[1], 2);
 	rig_stop();
 }
 
@@ -694,6 +737,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(test_minor_versions),
+	    cmocka_unit_test(test_old_guest_does_not_fill_the_log),
 	    cmocka_unit_test(test_major_versions),
 	    cmocka_unit_test(test_flags_only_if_offered_and_wanted),
 	    cmocka_unit_test(test_init_ext),
