@@ -257,10 +257,11 @@ static int init_negotiate(struct sfs_req *req)
 	if (offered & FUSE_INIT_EXT)
 		offered |= (uint64_t)in->flags2 << 32;
 	if (se->needed_flags & ~offered) {
-		SFS_ERROR("guest lacks INIT flags 0x%llx that the share needs: a newer kernel, or \"auto\" "
-			  "in place of "
-			  "\"always\" for posix_acl and security_label",
-			  (unsigned long long)(se->needed_flags & ~offered));
+		if (!atomic_exchange(&se->refused, true))
+			SFS_ERROR("guest lacks INIT flags 0x%llx that the share needs: a newer kernel, or "
+				  "\"auto\" in place "
+				  "of \"always\" for posix_acl and security_label",
+				  (unsigned long long)(se->needed_flags & ~offered));
 		return -EPROTO;
 	}
 	flags = offered & (PROTO_FLAGS | se->driver_flags);

@@ -70,7 +70,7 @@ struct sfs_session {
 
 	/* Negotiated. Written inside a barrier. */
 	atomic_bool inited;
-	atomic_bool refused; /* an INIT of a version that is too old, and the log says so */
+	atomic_bool refused; /* an INIT that offered too little, and the log says so */
 	uint32_t minor;
 	uint64_t init_flags;
 	uint64_t driver_flags, needed_flags;
