@@ -474,7 +474,7 @@ static struct rig_msg *predecessor(uint32_t opcode)
 	struct rig_msg *statfs = rig_msg(FUSE_STATFS, NULL, 0);
 
 	rig_start(&(struct rig_opts){
-	    .lanes = 3, .workers = true, .driver_flags = FUSE_DO_READDIRPLUS | FUSE_POSIX_ACL});
+	    .lanes = 3, .workers = true, .driver_flags = FUSE_DO_READDIRPLUS | FUSE_WRITEBACK_CACHE});
 	sfs_session_lane_leave(rig.se, 1);
 	sfs_session_lane_leave(rig.se, 2);
 	rig.hook = open_things;
@@ -508,7 +508,7 @@ static void predecessor_ends(struct rig_msg *reset)
 /* The next guest says INIT on @lane; others that run take turns, too. */
 static void successor(unsigned lane)
 {
-	const struct fuse_init_in in = {.major = 7, .minor = 38, .flags = FUSE_POSIX_ACL};
+	const struct fuse_init_in in = {.major = 7, .minor = 38, .flags = FUSE_WRITEBACK_CACHE};
 	struct rig_msg *init = rig_msg(FUSE_INIT, &in, sizeof(in));
 
 	rig_send(lane, init);
@@ -551,7 +551,7 @@ static void test_reset_that_hangs_over_the_end(void **state)
 		sfs_session_figures(rig.se, &fig);
 		assert_int_equal(fig.handles, 1);
 		assert_int_equal(fig.inodes, 2);
-		assert_int_equal(sfs_session_init_flags(rig.se), FUSE_POSIX_ACL);
+		assert_int_equal(sfs_session_init_flags(rig.se), FUSE_WRITEBACK_CACHE);
 		assert_int_equal(sfs_session_minor(rig.se), 38);
 		rig.hook = look_again;
 		rig_send(1, statfs);
