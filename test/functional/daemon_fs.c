@@ -2,6 +2,8 @@
 /* The filesystem as a guest sees it, compared with the host's view. */
 #include "harness.h"
 
+#include <linux/falloc.h>
+#include <sys/resource.h>
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
@@ -210,6 +212,30 @@ static void test_one_mib_without_indirect(struct fn_env *env)
 					    .seg_bytes = SFS_FG_PAGE,
 					    .features_refused = SFS_FE_F_INDIRECT_DESC});
 	check_one_mib(env);
+}
+
+/* Beyond the operator's RLIMIT_FSIZE a guest is told so, and the daemon lives. */
+static void test_file_size_limit(struct fn_env *env)
+{
+	enum { LIMIT = MIB };
+	const struct rlimit lim = {LIMIT, LIMIT};
+	struct fuse_setattr_in size = {.valid = FATTR_SIZE, .size = LIMIT + 1};
+	struct fuse_fallocate_in room = {.offset = LIMIT, .length = 4096};
+	struct sfs_fg_call fallocate = {.opcode = FUSE_FALLOCATE, .args = &room, .args_bytes = sizeof(room)};
+	struct fuse_entry_out entry;
+	struct fuse_attr_out attr;
+	uint64_t fh;
+
+	fn_guest(env, NULL);
+	make(env, "file", &entry, &fh);
+	fallocate.nodeid = entry.nodeid;
+	room.fh = fh;
+	assert_int_equal(prlimit(env->pid, RLIMIT_FSIZE, &lim, NULL), 0);
+	fn_fails(EFBIG, sfs_fg_write(&env->g, entry.nodeid, fh, LIMIT, "x", 1));
+	fn_fails(EFBIG, sfs_fg_setattr(&env->g, entry.nodeid, &size, &attr));
+	fn_fails(EFBIG, sfs_fg_call(&env->g, &fallocate, NULL, NULL, NULL));
+	assert_int_equal(sfs_fg_write(&env->g, entry.nodeid, fh, 0, "x", 1), 1);
+	assert_true(fn_alive(env));
 }
 
 static void test_unlinked_file_stays_open(struct fn_env *env)
@@ -498,6 +524,7 @@ const struct fn_test fn_tests[] = {
     {"1 MiB in pages", test_one_mib_in_pages, {NULL}, 0},
     {"1 MiB in one segment", test_one_mib_in_one_segment, {NULL}, 0},
     {"1 MiB without indirect descriptors", test_one_mib_without_indirect, {NULL}, 0},
+    {"file size limit", test_file_size_limit, {NULL}, 0},
     {"unlinked file stays open", test_unlinked_file_stays_open, {NULL}, 0},
     {"names", test_names, {NULL}, 0},
     {"readdir", test_readdir, {NULL}, 0},
