@@ -144,6 +144,7 @@ struct sfs_door_device {
 	enum sfs_door_state state;
 	struct sfs_door_figures figures;
 	struct dd_source listener, vmm, private, link;
+	bool accept_failed; /* and nobody has been accepted since */
 
 	/* the session */
 	uint32_t session;
@@ -161,7 +162,7 @@ struct sfs_door_device {
 	struct sfs_link_cmd cmd;    /* under way at the engine's end; op 0: none */
 	bool abandoning;            /* a STOP and the ABANDON after it are under way */
 	bool waits_reply;           /* of rte_vhost */
-	uint64_t deadline_ns;       /* of cmd or the reply; 0: none */
+	uint64_t deadline_ns;       /* of cmd or the reply, or for the next accept; 0: none */
 	int backend_fd;             /* for requests of ours to the VMM; -1: it gave none */
 	struct dw_msg msg;          /* of the VMM */
 	struct dw_msg reply;        /* of rte_vhost, or ours to the VMM */

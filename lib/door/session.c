@@ -15,6 +15,8 @@
 
 /* A guest's driver that has agreed on features sets its memory within milliseconds. */
 #define DS_HINT_MS 2000
+/* Descriptors or memory that accept() lacked may be back by then. */
+#define DS_ACCEPT_MS 100
 
 static const struct sfs_ring_mask ds_none;
 
@@ -76,6 +78,14 @@ void ds_read_next(struct sfs_door_device *d)
 		ds_end(d);
 }
 
+static void ds_listen(struct sfs_door_device *d)
+{
+	int rc = d->listener.fd < 0 ? 0 : dd_watch(&d->listener, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT);
+
+	if (rc < 0)
+		SFS_ERROR("%s: cannot listen again: %s", d->name, strerror(-rc));
+}
+
 /* --- the end --- */
 
 static void ds_finish(struct sfs_door_device *d)
@@ -98,8 +108,7 @@ static void ds_finish(struct sfs_door_device *d)
 	} else {
 		SFS_INFO("%s: Client disconnected", d->name);
 		SFS_INFO("%s: Waiting for vhost-user socket connection...", d->name);
-		if (dd_watch(&d->listener, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT) < 0)
-			SFS_ERROR("%s: cannot listen again: %s", d->name, strerror(errno));
+		ds_listen(d);
 	}
 	ds_state_update(d);
 	if (d->opts.on_disconnect)
@@ -263,7 +272,9 @@ void ds_deadline(struct sfs_door_device *d)
 	struct sfs_link_cmd abandon = {.op = SFS_LINK_ABANDON, .session = d->session, .rings = d->cmd.rings};
 
 	d->deadline_ns = 0;
-	if (d->step == DD_READ && !d->ending) {
+	if (d->step == DD_IDLE) {
+		ds_listen(d);
+	} else if (d->step == DD_READ && !d->ending) {
 		SFS_WARN("%s: the VMM has set no memory: %s", d->name, DW_NOT_SHARED);
 		d->hinted = true;
 	} else if (d->waits_reply) {
@@ -356,6 +367,19 @@ static int ds_begin(struct sfs_door_device *d)
 	return dd_watch(&d->vmm, EPOLL_CTL_ADD, EPOLLONESHOT);
 }
 
+static void ds_accept_failed(struct sfs_door_device *d, int err)
+{
+	if (err == EAGAIN || err == EINTR || err == ECONNABORTED) {
+		ds_listen(d);
+		return;
+	}
+	/* The VMM stays in the queue, so the listener would be ready again at once. */
+	if (!d->accept_failed)
+		SFS_WARN("%s: accept: %s; trying again every %u ms", d->name, strerror(err), DS_ACCEPT_MS);
+	d->accept_failed = true;
+	d->deadline_ns = sfs_now_ns() + DS_ACCEPT_MS * SFS_NS_PER_MS;
+}
+
 void ds_accept(struct sfs_door_device *d)
 {
 	int fd, rc;
@@ -364,18 +388,17 @@ void ds_accept(struct sfs_door_device *d)
 		return;
 	fd = accept4(d->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0) {
-		if (errno != EAGAIN && errno != ECONNABORTED)
-			SFS_WARN("%s: accept: %s", d->name, strerror(errno));
-		dd_watch(&d->listener, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT);
+		ds_accept_failed(d, errno);
 		return;
 	}
+	d->accept_failed = false;
 	d->vmm.fd = fd;
 	rc = ds_begin(d);
 	if (rc < 0) {
 		SFS_ERROR("%s: cannot begin a session: %s", d->name, strerror(-rc));
 		dd_source_close(&d->vmm);
 		dd_source_close(&d->private);
-		dd_watch(&d->listener, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT);
+		ds_listen(d);
 		return;
 	}
 	d->figures.sessions++;

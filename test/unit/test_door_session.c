@@ -7,7 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -257,6 +259,91 @@ static void test_backlog(void **state)
 	rig_send(d, 1, 0, NULL, 0, NULL, 0);
 	assert_int_equal(rig_reply(&r, d, &m), 1);
 	rig_hangup(&r, d);
+	rig_fini(&r);
+}
+
+static unsigned count_text(int log, const char *what)
+{
+	static char text[65536];
+	ssize_t len = pread(log, text, sizeof(text) - 1, 0);
+	unsigned count = 0;
+
+	assert_true(len >= 0);
+	text[len] = '\0';
+	for (const char *at = text; (at = strstr(at, what)); at++)
+		count++;
+	return count;
+}
+
+static bool door_ready(struct rig *r)
+{
+	struct pollfd pfd = {.fd = sfs_door_fd(r->door), .events = POLLIN};
+
+	return poll(&pfd, 1, 0) > 0;
+}
+
+/* Without descriptors for a VMM that waits, the door sleeps between its attempts, and says so once. */
+static void test_out_of_descriptors(void **state)
+{
+	int saved = dup(STDERR_FILENO), log = rig_memfd(), lowest;
+	uint64_t end = sfs_now_ns() + RIG_TIMEOUT * SFS_NS_PER_MS;
+	struct rlimit old, none;
+	struct rig r;
+	struct rig_dev *d = &r.dev[0];
+
+	rig_init(&r, 1);
+	assert_int_equal(ftruncate(log, 0), 0);
+	dup2(log, STDERR_FILENO);
+	sfs_log_setup(SFS_LOG_WARN, SFS_LOG_STDERR);
+	for (unsigned spell = 1; spell <= 2; spell++) {
+		d->vmm = rig_connect(d);
+		assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+		lowest = dup(STDERR_FILENO);
+		close(lowest);
+		none = (struct rlimit){(rlim_t)lowest, old.rlim_max};
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+		/* Twice: its own attempt is one more that fails. */
+		for (unsigned attempt = 0; attempt < 2; attempt++) {
+			assert_int_equal(sfs_door_run_once(r.door, RIG_TIMEOUT), 0);
+			while (door_ready(&r)) {
+				assert_true(sfs_now_ns() < end);
+				assert_int_equal(sfs_door_run_once(r.door, 0), 0);
+			}
+		}
+		assert_int_equal(count_text(log, "accept: "), spell);
+		assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+		rig_await(&r, d, SFS_DOOR_CONNECTED);
+		rig_hangup(&r, d);
+	}
+	sfs_log_setup(SFS_LOG_OFF, SFS_LOG_STDERR);
+	dup2(saved, STDERR_FILENO);
+	close(saved);
+	close(log);
+	rig_fini(&r);
+}
+
+/* The end may come between two attempts. */
+static void test_stop_out_of_descriptors(void **state)
+{
+	struct rlimit old, none;
+	struct rig r;
+	struct rig_dev *d = &r.dev[0];
+	int lowest;
+
+	rig_init(&r, 1);
+	d->vmm = rig_connect(d);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	lowest = dup(STDERR_FILENO);
+	close(lowest);
+	none = (struct rlimit){(rlim_t)lowest, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	assert_int_equal(sfs_door_run_once(r.door, RIG_TIMEOUT), 0);
+	sfs_door_stop(r.door);
+	assert_true(sfs_door_stopped(r.door));
+	/* The attempt that was to come is none any more. */
+	assert_int_equal(sfs_door_run_once(r.door, RIG_TIMEOUT), 0);
+	assert_false(door_ready(&r));
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
 	rig_fini(&r);
 }
 
@@ -642,6 +729,8 @@ int main(void)
 	    cmocka_unit_test(test_passed_fd),
 	    cmocka_unit_test(test_bad_options),
 	    cmocka_unit_test(test_backlog),
+	    cmocka_unit_test(test_out_of_descriptors),
+	    cmocka_unit_test(test_stop_out_of_descriptors),
 	    cmocka_unit_test(test_exit_on_disconnect),
 	    cmocka_unit_test(test_disconnect_anywhere),
 	    cmocka_unit_test(test_many_connects),
