@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -63,6 +64,8 @@ static int env_lcores(const cpu_set_t *cpus, char *buf, size_t size)
 static int env_start(const struct sfs_env_opts *opts, char *lcores)
 {
 	char heap[16];
+	struct rlimit files;
+	bool limited = getrlimit(RLIMIT_NOFILE, &files) == 0;
 	unsigned argc = 0;
 	char **argv = calloc(ENV_ARGS_OWN + opts->extra_count + 1, sizeof(*argv));
 	int rc;
@@ -92,6 +95,9 @@ static int env_start(const struct sfs_env_opts *opts, char *lcores)
 	rc = rte_eal_init((int)argc, argv);
 	if (rc < 0)
 		rc = rte_errno ? -rte_errno : -EINVAL;
+	/* EAL raises it to the maximum: the limit that was set is the one that counts. */
+	if (limited && setrlimit(RLIMIT_NOFILE, &files) < 0)
+		SFS_WARN("the limit of open files stays where EAL has put it: %s", strerror(errno));
 	free(argv);
 	return rc < 0 ? rc : 0;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -77,9 +78,13 @@ static void test_init(void **state)
 	static const char *const extra[] = {"--file-prefix", "spinfs-test"};
 	struct sfs_env_opts opts = {.program = "test_eal", .heap_mib = 16, .extra = extra, .extra_count = 2};
 	char run[] = "/tmp/sfs-eal-XXXXXX";
+	struct rlimit files, after;
 	cpu_set_t before, one;
 	int cpu = 0;
 
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &files), 0);
+	files.rlim_cur = 200;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &files), 0);
 	assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
 	while (!CPU_ISSET(cpu, &before))
 		cpu++;
@@ -93,6 +98,8 @@ static void test_init(void **state)
 	assert_int_equal(sfs_env_init(&opts), 0);
 	assert_int_equal(sfs_env_init(&opts), -EALREADY);
 	check_threads(cpu);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &after), 0);
+	assert_int_equal(after.rlim_cur, 200);
 	/* It leaves nothing. */
 	assert_int_equal(rmdir(run), 0);
 	sfs_env_fini();

@@ -21,7 +21,7 @@ struct sfs_env_opts {
 
 /**
  * Starts EAL, once in a process, and leaves the calling thread on the control CPUs. No files are made, no
- * driver is loaded, and only EAL's errors are logged. 0 or -errno: -EALREADY (a second call), -EINVAL (no
+ * driver is loaded, limits stay as they are, and only EAL's errors are logged. 0 or -errno: -EALREADY (a second call), -EINVAL (no
  * CPU), -ENOMEM, or what rte_eal_init gave (bad arguments, no hugepages). The caller's thread becomes EAL's
  * main one. Blocks some 100 ms (calibration of the clock).
  */
