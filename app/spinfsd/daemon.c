@@ -144,7 +144,7 @@ static int make_device(struct spinfsd *d, struct spinfsd_device *dv)
 				       .workers_max = c->limits.workers,
 				       .limits = {.inodes = c->limits.inodes,
 						  .handles = c->limits.handles,
-						  .fds = c->limits.fds,
+						  .fds = dv->fds_max,
 						  .lock_waiters = c->limits.lock_waiters},
 				       .bytes_in_flight_max = c->limits.bytes_in_flight,
 				       .fs = dv->fs,
@@ -153,6 +153,7 @@ static int make_device(struct spinfsd *d, struct spinfsd_device *dv)
 				       .numa_node = d->config->memory.numa,
 				       .numa = &sfs_env_numa_host};
 
+	opts.fs_info.node_fds_max = dv->node_fds_max;
 	for (unsigned i = 0; i < count; i++)
 		reactors[i] = d->reactors[c->queues.reactors[i]];
 	return sfs_device_create(&opts, &dv->dev);
@@ -273,36 +274,66 @@ static int start_doors(struct spinfsd *d)
 
 /* --- the process --- */
 
-/* Raises the limit of descriptors and grows the table once, while nobody waits: growing later stalls single opens. */
-static void raise_nofile(const struct spinfsd *d)
+/* Raises the limit of descriptors as configured. What it is then. */
+static uint64_t raise_nofile(const struct spinfsd *d)
 {
-	uint64_t need = OWN_FDS + (uint64_t)d->device_count * OWN_FDS_DEVICE;
+	rlim_t wanted = d->config->rlimit_nofile;
 	struct rlimit lim;
-	int fd;
 
 	if (getrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return;
-	for (unsigned i = 0; i < d->device_count; i++)
-		need += d->devices[i].config->limits.fds + d->devices[i].fs_info.node_fds_max;
-	if (d->config->rlimit_nofile) {
-		struct rlimit want = {d->config->rlimit_nofile,
-				      SFS_MAX((rlim_t)d->config->rlimit_nofile, lim.rlim_max)};
+		return UINT64_MAX;
+	if (wanted) {
+		struct rlimit want = {wanted, SFS_MAX(wanted, lim.rlim_max)};
 
-		if (setrlimit(RLIMIT_NOFILE, &want) == 0) {
-			lim = want;
-		} else {
-			lim.rlim_cur = SFS_MIN((rlim_t)d->config->rlimit_nofile, lim.rlim_max);
-			if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		if (setrlimit(RLIMIT_NOFILE, &want) < 0) {
+			want = (struct rlimit){SFS_MIN(wanted, lim.rlim_max), lim.rlim_max};
+			if (setrlimit(RLIMIT_NOFILE, &want) < 0) {
 				SFS_WARN("the limit of open files stays as it is: %s", strerror(errno));
+				want = lim;
+			}
 		}
+		lim = want;
 	}
-	if (lim.rlim_cur < need)
-		SFS_INFO(
-		    "at most %llu descriptors can be open, guests may ask for %llu: they get EMFILE before "
-		    "(rlimit_nofile, or devices[].limits.fds)",
-		    (unsigned long long)lim.rlim_cur, (unsigned long long)need);
-	fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC,
-		   (int)SFS_MIN(SFS_MIN((uint64_t)lim.rlim_cur, need), 1048576ull) - 1);
+	return lim.rlim_cur;
+}
+
+static uint32_t share_of(uint32_t wanted, double part)
+{
+	return wanted ? SFS_MAX(1u, (uint32_t)(wanted * part)) : 0;
+}
+
+/*
+ * Gives each device its part of the descriptors, so that no guest takes what the others and the daemon need, and grows the
+ * table once, while nobody waits: growing later stalls single opens.
+ */
+static void share_descriptors(struct spinfsd *d)
+{
+	/* EAL holds a descriptor for each huge page. */
+	uint64_t own = OWN_FDS + (uint64_t)d->device_count * OWN_FDS_DEVICE +
+		       (d->config->memory.hugepages ? d->config->memory.heap_mib / 2 : 0);
+	uint64_t limit = raise_nofile(d), wanted = 0, room;
+	double part = 1;
+	int fd;
+
+	for (unsigned i = 0; i < d->device_count; i++)
+		wanted += d->devices[i].config->limits.fds + (uint64_t)d->devices[i].fs_info.node_fds_max;
+	/* Where the limit is that low, the daemon comes by with half of it: its own share is an upper bound. */
+	room = SFS_MAX(limit / 2, limit - SFS_MIN(limit, own));
+	if (wanted > room) {
+		part = (double)room / (double)wanted;
+		SFS_INFO("at most %llu descriptors can be open, %llu may be asked for: guests get ENFILE at "
+			 "%.2f %% of "
+			 "devices[].limits.fds (rlimit_nofile)",
+			 (unsigned long long)limit, (unsigned long long)(own + wanted), part * 100);
+	}
+	for (unsigned i = 0; i < d->device_count; i++) {
+		struct spinfsd_device *dv = &d->devices[i];
+
+		dv->fds_max = share_of(dv->config->limits.fds, part);
+		dv->node_fds_max = share_of(dv->fs_info.node_fds_max, part);
+	}
+	fd =
+	    fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)SFS_MIN(SFS_MIN(limit, own + wanted), 1048576ull) - 1);
 	if (fd >= 0)
 		close(fd);
 }
@@ -357,7 +388,7 @@ int spinfsd_start(struct spinfsd *d)
 	char cpus[256];
 	int rc;
 
-	raise_nofile(d);
+	share_descriptors(d);
 	rc = sfs_mem_sigbus_install();
 	if (rc)
 		return rc;

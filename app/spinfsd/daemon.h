@@ -24,6 +24,8 @@ struct spinfsd_device {
 	const struct sfs_fs_ops *fs;
 	void *fs_ctx; /* the device's, once it exists */
 	struct sfs_fs_info fs_info;
+	/* limits.fds and the descriptors that the driver caches, or the device's part of what the process may open */
+	uint32_t fds_max, node_fds_max;
 	struct sfs_device *dev;
 	struct sfs_link *link;
 	struct sfs_door_device *door;

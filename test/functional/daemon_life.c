@@ -357,6 +357,40 @@ static void test_three_devices(struct fn_env *env)
 	assert_int_equal(fn_figure(env, "devices.0.bytes_copied"), 0);
 }
 
+/* One guest opens what it can: the other still opens, and the next VMM is served. */
+static void test_descriptors_are_shared(struct fn_env *env)
+{
+	enum { LIMIT = 1000 };
+	const struct fn_share shares[] = {{.tag = "a"}, {.tag = "b"}};
+	struct fuse_open_out open;
+	uint64_t nodeid, fh;
+	unsigned opened = 0;
+	int rc;
+
+	fn_start_config(env, "\"rlimit_nofile\": 1000", shares, SFS_ARRAY_SIZE(shares));
+	struct sfs_fg *a = fn_guest_on(env, "a", NULL);
+	struct sfs_fg *b = fn_guest_on(env, "b", NULL);
+	fn_put(fn_path(env, "a/file"), "a");
+	fn_put(fn_path(env, "b/file"), "b");
+	fn_open(a, "file", O_RDONLY, &nodeid, &fh);
+	while ((rc = sfs_fg_open(a, nodeid, O_RDONLY, &open)) == 0)
+		assert_true(++opened < LIMIT);
+	fn_open(b, "file", O_RDONLY, &nodeid, &fh);
+	assert_int_equal(rc, -ENFILE);
+	assert_true(opened > LIMIT / 8); /* a part that is of use */
+	fn_guest_leave(env, b);
+	b = fn_guest_on(env, "b", NULL);
+	fn_work(b, "work", 3);
+	/* The other may have as much. */
+	fn_open(b, "file", O_RDONLY, &nodeid, &fh);
+	for (unsigned i = 0; i < opened; i++)
+		fn_ok(sfs_fg_open(b, nodeid, O_RDONLY, &open));
+	fn_guest_leave(env, a);
+	a = fn_guest_on(env, "a", NULL);
+	fn_work(a, "work", 3);
+	assert_true(fn_figure(env, "devices.0.limit_hits") > 0);
+}
+
 /* --- the operator --- */
 
 struct shape {
@@ -599,6 +633,7 @@ const struct fn_test fn_tests[] = {
     {"listen mode", test_listen_mode, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"exit mode of two", test_exit_mode_of_two, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"three devices on two reactors", test_three_devices, {NULL}, FN_NO_DAEMON},
+    {"descriptors are shared", test_descriptors_are_shared, {NULL}, FN_NO_DAEMON},
     {"the operator", test_operator, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"configuration checked and printed", test_config_check_and_print, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"bad configurations", test_config_errors, {NULL}, FN_NO_DAEMON | FN_ONCE},
