@@ -37,7 +37,7 @@ struct vu_dev {
 	struct sfs_vhost_user *vu;
 	struct sfs_link *link;
 	struct sfs_device *dev;
-	struct sfs_mem *mem;
+	struct sfs_mem *mem;      /* changed under vu_lock */
 	struct sfs_link_cmd stop; /* the STOP under way; op 0: none */
 	bool attached;
 	int vid; /* vu_lock; -1: no connection */
@@ -91,9 +91,15 @@ static int vu_new_connection(int vid)
 static void vu_destroy_connection(int vid)
 {
 	pthread_mutex_lock(&vu_lock);
-	for (unsigned i = 0; i < vu_only->count; i++)
-		if (vu_only->devs[i].vid == vid)
-			vu_only->devs[i].vid = -1;
+	for (unsigned i = 0; i < vu_only->count; i++) {
+		struct vu_dev *d = &vu_only->devs[i];
+
+		if (d->vid != vid)
+			continue;
+		d->vid = -1;
+		if (d->mem)
+			sfs_mem_sigbus_uncover(d->mem);
+	}
 	pthread_mutex_unlock(&vu_lock);
 }
 
@@ -156,11 +162,19 @@ static void vu_abandon_ring(struct vu_dev *d, unsigned idx)
 	r->stopping = false;
 }
 
+/* Before the library unmaps its part: with a new table, or at the end. A queue that hangs may keep ours for ever. */
 static void vu_unmap(struct vu_dev *d)
 {
-	if (d->mem)
-		sfs_mem_put(d->mem);
+	struct sfs_mem *mem;
+
+	pthread_mutex_lock(&vu_lock);
+	mem = d->mem;
 	d->mem = NULL;
+	pthread_mutex_unlock(&vu_lock);
+	if (!mem)
+		return;
+	sfs_mem_sigbus_uncover(mem);
+	sfs_mem_put(mem);
 }
 
 static int vu_detach(struct vu_dev *d)
@@ -168,6 +182,7 @@ static int vu_detach(struct vu_dev *d)
 	for (unsigned i = 0; i < sfs_link_ring_count(d->link); i++)
 		if (d->rings[i].running)
 			vu_abandon_ring(d, i);
+	vu_unmap(d);
 	if (d->attached)
 		rte_vhost_driver_unregister(d->path);
 	pthread_mutex_lock(&vu_lock);
@@ -175,7 +190,6 @@ static int vu_detach(struct vu_dev *d)
 	d->path[0] = '\0';
 	pthread_mutex_unlock(&vu_lock);
 	d->attached = false;
-	vu_unmap(d);
 	sfs_device_reset(d->dev);
 	return 0;
 }
@@ -221,10 +235,10 @@ static int vu_map(struct vu_dev *d)
 	if (vid < 0)
 		return vid;
 	rc = rte_vhost_get_mem_table(vid, &table) < 0 ? -ENOTCONN : vu_map_table(table, &d->mem);
-	vu_vid_put();
-	free(table);
 	if (rc < 0)
 		d->mem = NULL;
+	vu_vid_put();
+	free(table);
 	return rc;
 }
 

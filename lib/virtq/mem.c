@@ -21,6 +21,7 @@ struct cover {
 	_Atomic(uintptr_t) addr;
 	_Atomic(size_t) bytes;
 	_Atomic(struct sfs_mem *) mem; /* NULL: free */
+	bool other;                    /* not one of the table's own maps; under the lock */
 };
 
 static struct cover covers[COVER_MAX];
@@ -73,7 +74,7 @@ int sfs_mem_sigbus_install(void)
 	return sigaction(SIGBUS, &sa, &old_action) < 0 ? -errno : 0;
 }
 
-int sfs_mem_sigbus_cover(struct sfs_mem *mem, void *addr, size_t bytes)
+static int cover(struct sfs_mem *mem, void *addr, size_t bytes, bool other)
 {
 	int rc = -ENOSPC;
 
@@ -83,6 +84,7 @@ int sfs_mem_sigbus_cover(struct sfs_mem *mem, void *addr, size_t bytes)
 			continue;
 		atomic_store(&covers[i].addr, (uintptr_t)addr);
 		atomic_store(&covers[i].bytes, bytes);
+		covers[i].other = other;
 		atomic_store(&covers[i].mem, mem);
 		if (i >= atomic_load(&cover_count))
 			atomic_store(&cover_count, i + 1);
@@ -93,18 +95,28 @@ int sfs_mem_sigbus_cover(struct sfs_mem *mem, void *addr, size_t bytes)
 	return rc;
 }
 
+int sfs_mem_sigbus_cover(struct sfs_mem *mem, void *addr, size_t bytes)
+{
+	return cover(mem, addr, bytes, true);
+}
+
 void sfs_mem_sigbus_cover_thread(void)
 {
 	thread_covered = true;
 }
 
-static void uncover(struct sfs_mem *mem)
+static void uncover(struct sfs_mem *mem, bool own)
 {
 	pthread_mutex_lock(&cover_lock);
 	for (unsigned i = 0; i < atomic_load(&cover_count); i++)
-		if (atomic_load(&covers[i].mem) == mem)
+		if (atomic_load(&covers[i].mem) == mem && (own || covers[i].other))
 			atomic_store(&covers[i].mem, NULL);
 	pthread_mutex_unlock(&cover_lock);
+}
+
+void sfs_mem_sigbus_uncover(struct sfs_mem *mem)
+{
+	uncover(mem, false);
 }
 
 static int regions_check(const struct sfs_mem_region *r, unsigned count)
@@ -171,7 +183,7 @@ int sfs_mem_create(const struct sfs_mem_region *regions, const int *fds, unsigne
 		mem->maps[i].addr = p;
 		mem->maps[i].bytes = bytes;
 		r->host = p + r->mmap_offset;
-		rc = sfs_mem_sigbus_cover(mem, p, bytes);
+		rc = cover(mem, p, bytes, false);
 		if (rc) {
 			sfs_mem_put(mem);
 			return rc;
@@ -200,7 +212,7 @@ void sfs_mem_put(struct sfs_mem *mem)
 {
 	if (atomic_fetch_sub_explicit(&mem->refs, 1, memory_order_acq_rel) != 1)
 		return;
-	uncover(mem);
+	uncover(mem, true);
 	for (unsigned i = 0; i < mem->region_count; i++)
 		if (mem->maps[i].addr)
 			munmap(mem->maps[i].addr, mem->maps[i].bytes);

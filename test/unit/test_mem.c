@@ -293,6 +293,44 @@ static void test_other_faults_kill(void **state)
 	close(fd);
 }
 
+/* Whether a write to @p by a process of its own ends that one. */
+static bool kills(volatile char *p)
+{
+	int status;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		close(STDERR_FILENO);
+		p[0] = 1;
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
+}
+
+/* What the other mapping was is not covered any more, while the table itself is, as long as somebody holds it. */
+static void test_uncover(void **state)
+{
+	const struct sfs_mem_region r = {.guest_addr = 0, .bytes = PAGE};
+	int fd = file_of(PAGE);
+	struct sfs_mem *mem;
+	volatile char *p = mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+	install();
+	assert_true(p != MAP_FAILED);
+	assert_int_equal(sfs_mem_create(&r, &fd, 1, &mem), 0);
+	assert_int_equal(sfs_mem_sigbus_cover(mem, (void *)(uintptr_t)p, PAGE), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_false(kills(p));
+	sfs_mem_sigbus_uncover(mem);
+	assert_true(kills(p));
+	assert_false(kills(mem->regions[0].host));
+	sfs_mem_put(mem);
+	munmap((void *)(uintptr_t)p, PAGE);
+	close(fd);
+}
+
 /* Places for the handler are used again: more tables than it has room for come and go. */
 static void test_covers_are_given_back(void **state)
 {
@@ -323,6 +361,7 @@ int main(void)
 	    cmocka_unit_test(test_truncated_file_reads_as_zero),
 	    cmocka_unit_test(test_cover_of_another_mapping),
 	    cmocka_unit_test(test_other_faults_kill),
+	    cmocka_unit_test(test_uncover),
 	    cmocka_unit_test(test_covers_are_given_back),
 	};
 

@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -31,6 +33,7 @@ struct stub_queue {
 	bool running;
 	struct sfs_vring_setup setup;
 	struct sfs_queue_stop *stop;
+	struct sfs_mem *hangs; /* what a call that never came back still holds */
 	unsigned starts, stops, abandons;
 };
 
@@ -38,7 +41,7 @@ struct sfs_device {
 	pthread_mutex_t lock;
 	pthread_cond_t cond;
 	pthread_t thread;
-	bool quit, hold_stops;
+	bool quit, hold_stops, hangs;
 	int start_fails;
 	uint16_t advance; /* requests that each run of a queue serves */
 	unsigned resets;
@@ -144,6 +147,10 @@ bool sfs_device_queue_abandon(struct sfs_device *dev, unsigned idx)
 	pthread_mutex_lock(&dev->lock);
 	dev->q[idx].stop = NULL;
 	dev->q[idx].abandons++;
+	if (dev->hangs && !dev->q[idx].hangs) {
+		dev->q[idx].hangs = dev->q[idx].setup.mem;
+		sfs_mem_get(dev->q[idx].hangs);
+	}
 	stub_free(&dev->q[idx]);
 	pthread_mutex_unlock(&dev->lock);
 	return true;
@@ -520,6 +527,105 @@ static void test_overdue_stop(void **state)
 	bench_fini(&b);
 }
 
+/* Where the library has mapped the guest's memory: neither the test's mapping nor that of the queues. */
+static char *library_map(struct bench *b)
+{
+	const struct sfs_mem *mem = b->dev.q[0].setup.mem;
+	char line[512], *found = NULL;
+	FILE *f = fopen("/proc/self/maps", "r");
+	struct stat st;
+
+	assert_non_null(f);
+	assert_int_equal(fstat(b->d->mem_fd, &st), 0);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long from, ino;
+
+		if (sscanf(line, "%lx-%*x %*s %*x %*s %lu", &from, &ino) != 2 || ino != st.st_ino)
+			continue;
+		if ((char *)from != b->guest && (char *)from != mem->maps[0].addr)
+			found = (char *)from;
+	}
+	fclose(f);
+	return found;
+}
+
+/* Whether a fault at @at, where a file of somebody else is mapped by now, ends the process as it should. */
+static bool faults_there(char *at)
+{
+	int fd = rig_memfd(), status;
+	char *p = mmap(at, MEM_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED_NOREPLACE, fd, 0);
+	pid_t pid;
+
+	assert_ptr_equal(p, at); /* the library has unmapped it */
+	assert_int_equal(ftruncate(fd, 0), 0);
+	pid = fork();
+	if (pid == 0) {
+		*(volatile char *)p = 1;
+		_exit(0);
+	}
+	assert_true(pid > 0);
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	munmap(p, MEM_BYTES);
+	close(fd);
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
+}
+
+/* A queue that hangs keeps the guest's memory, but not what the library had mapped where. */
+static void hanging_queue(void (*end)(struct bench *b))
+{
+	struct bench b;
+	char *at;
+
+	signal(SIGBUS, SIG_DFL); /* in place of cmocka's own handler */
+	assert_int_equal(sfs_mem_sigbus_install(), 0);
+	bench_init(&b);
+	sfs_door_destroy(b.rig.door);
+	assert_int_equal(sfs_door_create(b.rig.dir, &b.rig.door), 0);
+	b.d->opts.stop_timeout_ms = 100;
+	assert_int_equal(sfs_door_add(b.rig.door, &b.d->opts, &b.d->dev), 0);
+	rig_begin(&b.rig, b.d);
+	rig_setup_qemu(&b.rig, b.d, 1);
+	at = library_map(&b);
+	assert_non_null(at);
+	pthread_mutex_lock(&b.dev.lock);
+	b.dev.hold_stops = b.dev.hangs = true;
+	pthread_mutex_unlock(&b.dev.lock);
+	end(&b);
+	assert_int_equal(b.dev.q[0].abandons, 1);
+	assert_true(faults_there(at));
+	if (b.d->vmm >= 0)
+		rig_hangup(&b.rig, b.d);
+	sfs_mem_put(b.dev.q[0].hangs);
+	bench_fini(&b);
+}
+
+static void end_by_hangup(struct bench *b)
+{
+	rig_hangup(&b->rig, b->d);
+}
+
+static void end_by_table(struct bench *b)
+{
+	struct {
+		uint32_t count, padding;
+		uint64_t region[4];
+	} table = {.count = 1, .region = {4096, 4096, 0x7f0000000000, 0}};
+	int fd = rig_memfd();
+
+	assert_int_equal(rig_ask(&b->rig, b->d, 5, &table, sizeof(table), &fd, 1), 0);
+	close(fd);
+}
+
+static void test_hanging_queue_at_the_end(void **state)
+{
+	hanging_queue(end_by_hangup);
+}
+
+static void test_hanging_queue_and_new_table(void **state)
+{
+	hanging_queue(end_by_table);
+}
+
 /* The engine's end goes while a session is there. */
 static void test_destroy_in_session(void **state)
 {
@@ -603,6 +709,8 @@ int main(void)
 	    cmocka_unit_test(test_start_fails),
 	    cmocka_unit_test(test_fault),
 	    cmocka_unit_test(test_overdue_stop),
+	    cmocka_unit_test(test_hanging_queue_at_the_end),
+	    cmocka_unit_test(test_hanging_queue_and_new_table),
 	    cmocka_unit_test(test_destroy_in_session),
 	    cmocka_unit_test(test_many_sessions),
 	};

@@ -79,8 +79,15 @@ void *sfs_mem_at_user(const struct sfs_mem *mem, uint64_t uva, uint64_t bytes);
  */
 int sfs_mem_sigbus_install(void);
 
-/** Covers [addr, addr + bytes) - another mapping of the same guest (rte_vhost's) - by the handler, until @mem goes. */
+/**
+ * Covers [addr, addr + bytes) - another mapping of the same guest (rte_vhost's) - by the handler, until sfs_mem_sigbus_uncover()
+ * or until @mem goes. 0 or -ENOSPC. Any thread that holds a reference.
+ */
 int sfs_mem_sigbus_cover(struct sfs_mem *mem, void *addr, size_t bytes);
+
+/** Ends all that sfs_mem_sigbus_cover() began for @mem, before it is unmapped: the addresses may be anything then, while a queue
+ * that hangs still holds @mem. The table's own maps stay covered. Any thread that holds a reference. */
+void sfs_mem_sigbus_uncover(struct sfs_mem *mem);
 
 /**
  * For a thread that is not ours and touches guest memory before any table covers it (rte_vhost's, while it handles a memory
