@@ -173,7 +173,7 @@ static bool pt_frees_much(struct sfs_req *req)
 	const struct pt_op *op = pt_op(req);
 	struct statx stx;
 
-	if (!(in->valid & FATTR_SIZE) || op->mount->kind == PT_MOUNT_REMOTE)
+	if (!(in->valid & FATTR_SIZE) || op->mount->store == SFS_STORE_REMOTE)
 		return false;
 	return op->ent ? pt_stat(op->ent->fd, &stx) == 0 && stx.stx_blocks > FREES_MUCH_BLOCKS : true;
 }

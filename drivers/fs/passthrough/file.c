@@ -249,7 +249,7 @@ static int64_t pt_flush_fn(struct sfs_req *req)
 	fd = (int)PT_CALL(fcntl(op->ent->fd, F_DUPFD_CLOEXEC, 0));
 	/* Where nothing is written at a close, want of descriptors is no reason to fail the guest's. */
 	if (fd < 0)
-		return op->mount->kind == PT_MOUNT_REMOTE ? fd : 0;
+		return op->mount->store == SFS_STORE_REMOTE ? fd : 0;
 	/* Linux closes in any case: never again after EINTR. */
 	return close(fd) < 0 && errno != EINTR ? -errno : 0;
 }

@@ -139,7 +139,7 @@ static int pt_read_plain(struct sfs_req *req)
 {
 	const struct pt_fs *fs = pt_fs(req);
 
-	if (pt_op(req)->mount->kind != PT_MOUNT_MEMORY)
+	if (pt_op(req)->mount->store != SFS_STORE_MEMORY)
 		return pt_slow(req, PT_END, pt_read_fn);
 	if (req->data_left > fs->inline_bytes_max || fs->policy == SFS_BLOCK_NEVER)
 		return pt_block(req, PT_END, pt_read_fn);
@@ -219,7 +219,7 @@ static int pt_read_start(struct sfs_req *req)
 		return SFS_DONE;
 	if (pt_wants_cache(op, req->arg.read.flags))
 		return pt_slow(req, PT_END, pt_read_cached_fn);
-	if (op->mount->kind == PT_MOUNT_REMOTE)
+	if (op->mount->store == SFS_STORE_REMOTE)
 		return pt_slow(req, PT_END, pt_read_fn);
 	if (pt_is_direct(op))
 		return pt_io_engine(req, SFS_IO_READV, 0);
@@ -319,13 +319,13 @@ static int pt_write_start(struct sfs_req *req)
 		return pt_write_end(req, 0);
 	if (pt_wants_cache(op, req->arg.write.flags))
 		return pt_slow(req, PT_END, pt_write_cached_fn);
-	if (pt_is_direct(op) && op->mount->kind != PT_MOUNT_REMOTE && !pt_write_kills(req, op->ent->fd))
+	if (pt_is_direct(op) && op->mount->store != SFS_STORE_REMOTE && !pt_write_kills(req, op->ent->fd))
 		return pt_io_engine(req, SFS_IO_WRITEV, 0);
 	/* Copying this much is long for a turn, and says nothing about the filesystem. */
 	if (req->data_left > SFS_MIN(pt_fs(req)->inline_bytes_max, WRITE_INLINE_MAX))
 		return pt_slow(req, PT_END, pt_write_fn);
-	if (req->data_left <= SFS_REQ_SHARE_MIN && op->mount->kind != PT_MOUNT_REMOTE && !pt_is_direct(op) &&
-	    sfs_req_batched(req, SFS_IO_F_BLOCKS) && !pt_write_kills(req, op->ent->fd))
+	if (req->data_left <= SFS_REQ_SHARE_MIN && op->mount->store != SFS_STORE_REMOTE &&
+	    !pt_is_direct(op) && sfs_req_batched(req, SFS_IO_F_BLOCKS) && !pt_write_kills(req, op->ent->fd))
 		return pt_io_engine(req, SFS_IO_WRITEV, SFS_IO_F_BLOCKS);
 	return pt_block(req, PT_END, pt_write_fn);
 }

@@ -9,31 +9,6 @@
 #include "pt.h"
 #include "sfs_log.h"
 
-/* Magic numbers of statfs that <linux/magic.h> lacks. */
-#define MAGIC_LUSTRE 0x0BD00BD0u
-#define MAGIC_GPFS   0x47504653u
-#define MAGIC_PANFS  0xAAD7AAEAu
-#define MAGIC_BEEGFS 0x19830326u
-#define MAGIC_VBOXSF 0x786F4256u
-#define MAGIC_GFS2   0x01161970u
-
-static enum pt_mount_kind pt_mount_kind(uint32_t magic)
-{
-	static const uint32_t remote[] = {
-	    FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, SMB_SUPER_MAGIC,   SMB2_SUPER_MAGIC, CIFS_SUPER_MAGIC,
-	    CEPH_SUPER_MAGIC, V9FS_MAGIC,      AFS_SUPER_MAGIC,   AFS_FS_MAGIC,     CODA_SUPER_MAGIC,
-	    NCP_SUPER_MAGIC,  MAGIC_LUSTRE,    MAGIC_GPFS,        MAGIC_PANFS,      MAGIC_BEEGFS,
-	    MAGIC_VBOXSF,     MAGIC_GFS2,      OCFS2_SUPER_MAGIC,
-	};
-
-	if (magic == TMPFS_MAGIC || magic == RAMFS_MAGIC || magic == HUGETLBFS_MAGIC)
-		return PT_MOUNT_MEMORY;
-	for (size_t i = 0; i < SFS_ARRAY_SIZE(remote); i++)
-		if (magic == remote[i])
-			return PT_MOUNT_REMOTE;
-	return PT_MOUNT_LOCAL;
-}
-
 static bool pt_mount_plain(uint32_t magic)
 {
 	static const uint32_t plain[] = {EXT4_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, TMPFS_MAGIC};
@@ -75,9 +50,9 @@ static int pt_mount_probe(struct pt_fs *fs, struct pt_mount *m, int fd, uint32_t
 	if (rc < 0)
 		return rc;
 	magic = (uint32_t)st.f_type;
-	m->kind = (uint8_t)pt_mount_kind(magic);
+	m->store = (uint8_t)sfs_store_of(magic);
 	/* Copying up gives a file of an overlay another birth time; servers make theirs up. */
-	m->btime = m->kind != PT_MOUNT_REMOTE && magic != OVERLAYFS_SUPER_MAGIC;
+	m->btime = m->store != SFS_STORE_REMOTE && magic != OVERLAYFS_SUPER_MAGIC;
 	m->plain = pt_mount_plain(magic);
 	if (S_ISDIR(mode) || S_ISREG(mode))
 		m->fd =
@@ -125,7 +100,7 @@ static int pt_mount_add(struct pt_fs *fs, const struct pt_mount *m, bool *added)
 
 		to->mnt_id = m->mnt_id;
 		to->fd = m->fd;
-		to->kind = m->kind;
+		to->store = m->store;
 		to->handles = m->handles;
 		to->btime = m->btime;
 		to->plain = m->plain;

@@ -223,7 +223,7 @@ static int pt_enter_mount(struct pt_fs *fs, const struct sfs_node *parent, int f
 	int rc = pt_mount_find(fs, parent->key.mnt_idx, stx->stx_mnt_id);
 
 	if (!enter &&
-	    (rc < 0 || ((unsigned)rc != parent->key.mnt_idx && fs->mounts[rc].kind == PT_MOUNT_REMOTE)))
+	    (rc < 0 || ((unsigned)rc != parent->key.mnt_idx && fs->mounts[rc].store == SFS_STORE_REMOTE)))
 		return PT_ELSEWHERE;
 	if (rc < 0 && fd >= 0)
 		rc = pt_mount_get(fs, parent->key.mnt_idx, fd, stx);
@@ -237,7 +237,7 @@ static int pt_enter_mount(struct pt_fs *fs, const struct sfs_node *parent, int f
 static int pt_enter_stat(const struct pt_fs *fs, const struct sfs_node *parent, int dirfd, const char *name,
 			 bool enter, struct statx *stx)
 {
-	bool remote = fs->mounts[parent->key.mnt_idx].kind == PT_MOUNT_REMOTE;
+	bool remote = fs->mounts[parent->key.mnt_idx].store == SFS_STORE_REMOTE;
 	int flags = AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | (*name ? 0 : AT_EMPTY_PATH);
 
 	if (!enter && !remote)

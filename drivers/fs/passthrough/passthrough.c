@@ -325,7 +325,7 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 		    "\"always\", but no security module of this host labels what is created");
 	}
 	/* What lies on a server may hang for ever, and with it all that a reactor serves. */
-	if (fs->policy == SFS_BLOCK_AUTO && fs->mounts[0].kind == PT_MOUNT_REMOTE)
+	if (fs->policy == SFS_BLOCK_AUTO && fs->mounts[0].store == SFS_STORE_REMOTE)
 		fs->policy = SFS_BLOCK_NEVER;
 	*info = (struct sfs_fs_info){
 	    .block_policy = fs->policy,
@@ -384,7 +384,7 @@ int pt_pin_handle(struct sfs_req *req, uint64_t fh, bool writes)
 
 int pt_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req))
 {
-	if (pt_op(req)->mount->kind == PT_MOUNT_REMOTE)
+	if (pt_op(req)->mount->store == SFS_STORE_REMOTE)
 		return pt_slow(req, step, fn);
 	return sfs_req_block(req, step, fn);
 }
@@ -401,7 +401,7 @@ int pt_quick(struct sfs_req *req, int64_t (*fn)(struct sfs_req *req))
 	const struct pt_op *op = pt_op(req);
 	int64_t rc;
 
-	if (!op->ent || op->mount->kind == PT_MOUNT_REMOTE)
+	if (!op->ent || op->mount->store == SFS_STORE_REMOTE)
 		return pt_block(req, PT_END, fn);
 	rc = fn(req);
 	return rc < 0 ? (int)rc : SFS_DONE;

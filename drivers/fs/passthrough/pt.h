@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "sfs_fs.h"
+#include "sfs_store.h"
 #include "xattrmap.h"
 
 #define PT_MOUNTS_MAX 1024
@@ -29,20 +30,14 @@ enum pt_cache { PT_CACHE_NEVER, PT_CACHE_METADATA, PT_CACHE_AUTO, PT_CACHE_ALWAY
 enum pt_when { PT_WHEN_NEVER, PT_WHEN_AUTO, PT_WHEN_ALWAYS };
 enum pt_handles { PT_HANDLES_NEVER, PT_HANDLES_PREFER, PT_HANDLES_MANDATORY };
 
-enum pt_mount_kind {
-	PT_MOUNT_LOCAL,
-	PT_MOUNT_MEMORY, /* reads never wait for a device */
-	PT_MOUNT_REMOTE, /* a server somewhere: nothing of it is ever called on a reactor, unless the policy
-			    is "always" */
-};
-
 enum pt_nowait { PT_NOWAIT_UNKNOWN, PT_NOWAIT_YES, PT_NOWAIT_NO };
 
 /** A mount of the host that was met in the share. Never changes once it counts, but for nowait. */
 struct pt_mount {
 	uint64_t mnt_id;
 	int fd; /* open for reading, for file handles and syncfs; -1: none. Keeps mnt_id from being reused */
-	uint8_t kind; /* enum pt_mount_kind */
+	/* enum sfs_store; REMOTE: nothing of it is ever called on a reactor, unless the policy is "always" */
+	uint8_t store;
 	bool handles; /* its file handles can be opened */
 	bool btime;   /* its birth times stay as they are */
 	/* One of the filesystems known to have: a birth time that an inode number used again does not share, handles
