@@ -96,8 +96,12 @@ static int dc_vring_addr(struct sfs_door_device *d, struct dw_msg *msg, const ch
 	return dc_index(d, msg->payload.addr.index, why);
 }
 
-/* What notifications may go through: writing to it cannot block for ever, and needs no file system. */
-static bool dc_is_notifier(const struct sfs_door_device *d, int fd)
+bool dc_is_memory(int fd)
+{
+	return fcntl(fd, F_GET_SEALS) >= 0;
+}
+
+bool dc_is_notifier(const struct sfs_door_device *d, int fd)
 {
 	char self[16], target[32];
 	ssize_t len;
@@ -144,7 +148,9 @@ static int dc_vring_kick(struct sfs_door_device *d, struct dw_msg *msg, const ch
 
 static int dc_backend_req_fd(struct sfs_door_device *d, struct dw_msg *msg, const char **why)
 {
-	return msg->fds_lost || msg->fd_count != 1 ? dc_refuse(why, "not one descriptor") : 0;
+	if (msg->fds_lost || msg->fd_count != 1)
+		return dc_refuse(why, "not one descriptor");
+	return dc_is_notifier(d, msg->fds[0]) ? 0 : dc_refuse(why, "a descriptor that is no socket or pipe");
 }
 
 static int dc_get_config(struct sfs_door_device *d, struct dw_msg *msg, const char **why)

@@ -34,6 +34,20 @@ void dd_source_close(struct dd_source *src)
 	src->fd = -1;
 }
 
+void dd_msg_clear(struct sfs_door_device *d)
+{
+	for (unsigned i = 0; i < d->msg.fd_count; i++) {
+		int fd = d->msg.fds[i];
+
+		if (dc_is_memory(fd) || dc_is_notifier(d, fd))
+			close(fd);
+		else
+			da_close(d->aside, fd);
+	}
+	d->msg.fd_count = 0;
+	dw_clear(&d->msg);
+}
+
 /* --- the door --- */
 
 static int do_init(struct sfs_door *door, const char *runtime_dir)
@@ -87,8 +101,9 @@ static void do_device_free(struct sfs_door_device *d)
 	dd_source_close(&d->private);
 	if (d->backend_fd >= 0)
 		close(d->backend_fd);
-	dw_clear(&d->msg);
+	dd_msg_clear(d);
 	dw_clear(&d->reply);
+	da_destroy(d->aside);
 	if (d->session && sfs_link_path(d->opts.link, d->session, path) == 0)
 		unlink(path);
 	free(d->name);
@@ -141,7 +156,13 @@ static int do_device_init(struct sfs_door_device *d)
 	rc = sfs_link_dir_set(d->opts.link, d->door->dir);
 	if (rc < 0)
 		return rc;
-	rc = dd_watch(&d->link, EPOLL_CTL_ADD, EPOLLIN);
+	rc = da_create(&d->aside);
+	if (rc < 0)
+		return rc;
+	d->aside_event.fd = da_event_fd(d->aside);
+	rc = dd_watch(&d->aside_event, EPOLL_CTL_ADD, EPOLLIN);
+	if (rc == 0)
+		rc = dd_watch(&d->link, EPOLL_CTL_ADD, EPOLLIN);
 	if (rc == 0)
 		rc = dl_open(d);
 	if (rc == 0)
@@ -166,6 +187,7 @@ int sfs_door_add(struct sfs_door *door, const struct sfs_door_device_opts *opts,
 	d->vmm = (struct dd_source){DD_VMM, -1, d};
 	d->private = (struct dd_source){DD_PRIVATE, -1, d};
 	d->link = (struct dd_source){DD_LINK, sfs_link_door_fd(opts->link), d};
+	d->aside_event = (struct dd_source){DD_ASIDE, -1, d};
 	rc = do_device_init(d);
 	if (rc < 0) {
 		dd_watch(&d->link, EPOLL_CTL_DEL, 0);
@@ -204,6 +226,9 @@ static void do_event(struct dd_source *src)
 		break;
 	case DD_LINK:
 		ds_link_event(src->dev);
+		break;
+	case DD_ASIDE:
+		ds_aside_event(src->dev);
 		break;
 	}
 }

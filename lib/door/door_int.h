@@ -87,7 +87,7 @@ struct dw_msg {
 	size_t got; /* bytes so far, header included */
 	int fds[DW_REGIONS_MAX];
 	unsigned fd_count;
-	bool fds_lost; /* more came, and were closed */
+	bool fds_lost; /* more came, which the kernel dropped */
 };
 
 /**
@@ -97,7 +97,7 @@ struct dw_msg {
 int dw_receive(int fd, struct dw_msg *msg);
 /** Sends a message in one piece. 0, -EAGAIN (the peer does not read), or -errno of sendmsg. */
 int dw_send(int fd, const struct dw_header *hdr, const void *payload, const int *fds, unsigned fd_count);
-/** Closes what @msg holds and makes it empty. */
+/** Closes what @msg holds and makes it empty. For a VMM's message: dd_msg_clear(). */
 void dw_clear(struct dw_msg *msg);
 
 /* --- a device --- */
@@ -107,6 +107,7 @@ enum dd_step {
 	DD_ATTACH, /* waits for the engine's rte_vhost */
 	DD_READ,   /* waits for the VMM's next message */
 	/* a message, in this order; those that do not apply are skipped */
+	DD_ASK, /* waits for what is said of its files */
 	DD_STOP,
 	DD_RELAY,
 	DD_REPLY,
@@ -123,7 +124,7 @@ struct dd_ring {
 	bool dead;     /* was abandoned: not started again in this session */
 };
 
-enum dd_source_kind { DD_LISTENER, DD_VMM, DD_PRIVATE, DD_LINK };
+enum dd_source_kind { DD_LISTENER, DD_VMM, DD_PRIVATE, DD_LINK, DD_ASIDE };
 
 /* What an epoll event points to. */
 struct dd_source {
@@ -143,7 +144,8 @@ struct sfs_door_device {
 	uint64_t proto_features; /* offered */
 	enum sfs_door_state state;
 	struct sfs_door_figures figures;
-	struct dd_source listener, vmm, private, link;
+	struct dd_source listener, vmm, private, link, aside_event;
+	struct da_aside *aside;
 	bool accept_failed; /* and nobody has been accepted since */
 
 	/* the session */
@@ -162,7 +164,7 @@ struct sfs_door_device {
 	struct sfs_link_cmd cmd;    /* under way at the engine's end; op 0: none */
 	bool abandoning;            /* a STOP and the ABANDON after it are under way */
 	bool waits_reply;           /* of rte_vhost */
-	uint64_t deadline_ns;       /* of cmd or the reply, or for the next accept; 0: none */
+	uint64_t deadline_ns;       /* of cmd, the reply or da_ask(), or for the next accept; 0: none */
 	int backend_fd;             /* for requests of ours to the VMM; -1: it gave none */
 	struct dw_msg msg;          /* of the VMM */
 	struct dw_msg reply;        /* of rte_vhost, or ours to the VMM */
@@ -181,6 +183,8 @@ struct sfs_door {
 /** Adds or re-arms a source for one event. -errno of epoll_ctl. */
 int dd_watch(struct dd_source *src, int epoll_op, uint32_t events);
 void dd_source_close(struct dd_source *src);
+/** Empties the VMM's message; never waits for what its descriptors may be. */
+void dd_msg_clear(struct sfs_door_device *d);
 
 /* --- listen.c --- */
 
@@ -197,6 +201,7 @@ void ds_accept(struct sfs_door_device *d);
 void ds_link_event(struct sfs_door_device *d);
 void ds_private_event(struct sfs_door_device *d);
 void ds_vmm_event(struct sfs_door_device *d);
+void ds_aside_event(struct sfs_door_device *d);
 void ds_deadline(struct sfs_door_device *d);
 /** The VMM is gone or has to go: undoes the session. */
 void ds_end(struct sfs_door_device *d);
@@ -213,6 +218,8 @@ void ds_state_update(struct sfs_door_device *d);
 void dm_begin(struct sfs_door_device *d);
 /** Goes on with it at d->step. */
 void dm_run(struct sfs_door_device *d);
+/** The files of the message in d->msg are fine, or @why not. */
+void dm_asked(struct sfs_door_device *d, const char *why);
 /** rte_vhost's reply is in d->reply. */
 void dm_reply(struct sfs_door_device *d);
 /** What is to be run and does not run. */
@@ -238,5 +245,28 @@ const struct dm_spec *dc_spec(uint32_t request);
 int dc_check(struct sfs_door_device *d, struct dw_msg *msg, const char **why);
 /** The ring that a message with stop_ring names, after its check. */
 unsigned dc_ring(const struct dw_msg *msg);
+/** Whether @fd is of memory: memfd, tmpfs or hugetlbfs. As the next one, never waits for a server that keeps its file. */
+bool dc_is_memory(int fd);
+/** Whether notifications may go through @fd: writing to it and closing it need no file system. */
+bool dc_is_notifier(const struct sfs_door_device *d, int fd);
+
+/* --- aside.c: calls that may wait for a server, on a thread of the device --- */
+
+struct da_aside;
+
+/** 0, -ENOMEM or -EMFILE. The thread is made later. */
+int da_create(struct da_aside **aside);
+/** Does not wait: a thread that is in a call frees itself when it comes back. */
+void da_destroy(struct da_aside *a);
+/** Readable when da_answer() has something. */
+int da_event_fd(const struct da_aside *a);
+/** Asks whether guest memory may lie in these files, in place of any question before. They are closed by da_close() only. 0 or -EAGAIN: no thread. */
+int da_ask(struct da_aside *a, const int *fds, unsigned count);
+/** Whether the last question has been answered, once: *@why is NULL where it may. */
+bool da_answer(struct da_aside *a, const char **why);
+/** Closes @fd when its time comes. */
+void da_close(struct da_aside *a, int fd);
+/** Whether there are so many to close that the next message's might be too many. */
+bool da_full(struct da_aside *a);
 
 #endif

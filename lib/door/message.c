@@ -246,6 +246,28 @@ void dm_run(struct sfs_door_device *d)
 	}
 }
 
+/* Whether the files of a memory table are to be asked for: memory is known without. */
+static bool dm_asks(const struct sfs_door_device *d)
+{
+	if (d->msg.hdr.request != DW_SET_MEM_TABLE)
+		return false;
+	for (unsigned i = 0; i < d->msg.fd_count; i++)
+		if (!dc_is_memory(d->msg.fds[i]))
+			return true;
+	return false;
+}
+
+void dm_asked(struct sfs_door_device *d, const char *why)
+{
+	d->deadline_ns = 0;
+	d->step = DD_STOP;
+	if (why) {
+		dm_refuse(d, dc_spec(d->msg.hdr.request), why);
+		d->step = DD_ANSWER;
+	}
+	dm_run(d);
+}
+
 void dm_begin(struct sfs_door_device *d)
 {
 	const struct dm_spec *spec = dc_spec(d->msg.hdr.request);
@@ -262,6 +284,12 @@ void dm_begin(struct sfs_door_device *d)
 	} else if (spec->local) {
 		dm_local(d);
 		d->step = DD_ANSWER;
+	} else if (dm_asks(d)) {
+		d->step = DD_ASK;
+		d->deadline_ns = sfs_now_ns() + d->opts.stop_timeout_ms * SFS_NS_PER_MS;
+		if (da_ask(d->aside, d->msg.fds, d->msg.fd_count) < 0)
+			dm_asked(d, "no thread to look at its files");
+		return;
 	}
 	dm_run(d);
 }

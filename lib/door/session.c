@@ -69,7 +69,7 @@ void ds_command(struct sfs_door_device *d, uint32_t op, struct sfs_ring_mask rin
 
 void ds_read_next(struct sfs_door_device *d)
 {
-	dw_clear(&d->msg);
+	dd_msg_clear(d);
 	d->step = DD_READ;
 	/* QEMU with memory that cannot be shared stops here, and its guest waits for ever. */
 	if (d->features && !d->mapped && !d->hinted)
@@ -95,7 +95,7 @@ static void ds_finish(struct sfs_door_device *d)
 	dd_source_close(&d->private);
 	if (sfs_link_path(d->opts.link, d->session, path) == 0)
 		unlink(path);
-	dw_clear(&d->msg);
+	dd_msg_clear(d);
 	dw_clear(&d->reply);
 	memset(d->rings, 0, sizeof(d->rings));
 	d->running = d->moved = ds_none;
@@ -134,7 +134,7 @@ void ds_end(struct sfs_door_device *d)
 	if (d->backend_fd >= 0)
 		close(d->backend_fd);
 	d->backend_fd = -1;
-	dw_clear(&d->msg);
+	dd_msg_clear(d);
 	/* The connection stays open till DETACH: what rte_vhost says or does now does not matter any more. */
 	if (d->private.fd >= 0)
 		dd_watch(&d->private, EPOLL_CTL_DEL, 0);
@@ -277,6 +277,8 @@ void ds_deadline(struct sfs_door_device *d)
 	} else if (d->step == DD_READ && !d->ending) {
 		SFS_WARN("%s: the VMM has set no memory: %s", d->name, DW_NOT_SHARED);
 		d->hinted = true;
+	} else if (d->step == DD_ASK && !d->ending) {
+		dm_asked(d, "guest memory in a file whose server does not answer");
 	} else if (d->waits_reply) {
 		SFS_ERROR("%s: rte_vhost has not answered within %u ms; ending the session", d->name,
 			  d->opts.stop_timeout_ms);
@@ -335,6 +337,12 @@ void ds_vmm_event(struct sfs_door_device *d)
 
 	if (d->step != DD_READ || d->ending)
 		return;
+	if (da_full(d->aside)) {
+		SFS_WARN("%s: descriptors that the VMM sent do not close; hanging up", d->name);
+		ds_end(d);
+		ds_state_update(d);
+		return;
+	}
 	rc = dw_receive(d->vmm.fd, &d->msg);
 	if (rc == 0) {
 		rc = dd_watch(&d->vmm, EPOLL_CTL_MOD, EPOLLIN | EPOLLONESHOT);
@@ -348,6 +356,16 @@ void ds_vmm_event(struct sfs_door_device *d)
 	if (rc < 0)
 		ds_end(d);
 	ds_state_update(d);
+}
+
+void ds_aside_event(struct sfs_door_device *d)
+{
+	const char *why;
+
+	if (da_answer(d->aside, &why) && d->step == DD_ASK && !d->ending) {
+		dm_asked(d, why);
+		ds_state_update(d);
+	}
 }
 
 /* --- the beginning --- */

@@ -7,9 +7,6 @@
 
 #include "door_int.h"
 
-#define DW_FDS_READ                                                                                          \
-	32 /* more than a message may carry, so that what is too many is seen; the kernel drops the rest */
-
 static void dw_take_fds(struct dw_msg *msg, struct msghdr *mh)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(mh); c; c = CMSG_NXTHDR(mh, c)) {
@@ -21,12 +18,8 @@ static void dw_take_fds(struct dw_msg *msg, struct msghdr *mh)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (msg->fd_count < DW_REGIONS_MAX) {
-				msg->fds[msg->fd_count++] = fd;
-			} else {
-				close(fd);
-				msg->fds_lost = true;
-			}
+			assert(msg->fd_count < DW_REGIONS_MAX);
+			msg->fds[msg->fd_count++] = fd;
 		}
 	}
 	if (mh->msg_flags & MSG_CTRUNC)
@@ -37,13 +30,15 @@ static ssize_t dw_recv(int fd, struct dw_msg *msg, void *buf, size_t len)
 {
 	union {
 		struct cmsghdr align;
-		char buf[CMSG_SPACE(DW_FDS_READ * sizeof(int))];
+		char buf[CMSG_SPACE(DW_REGIONS_MAX * sizeof(int))];
 	} control;
+	unsigned room = DW_REGIONS_MAX - msg->fd_count;
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
 	struct msghdr mh = {.msg_iov = &iov,
 			    .msg_iovlen = 1,
 			    .msg_control = control.buf,
-			    .msg_controllen = sizeof(control.buf)};
+			    /* What is more is dropped by the kernel, which does not wait as close() may. */
+			    .msg_controllen = room ? CMSG_LEN(room * sizeof(int)) : 0};
 	ssize_t n;
 
 	do
