@@ -7,9 +7,11 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include "rpc_int.h"
+#include "sfs_base.h"
 #include "sfs_rpc.h"
 
 #define CLIENTS_MAX       16
@@ -17,6 +19,7 @@
 #define PENDING_BYTES_MAX (4u << 20)
 #define READ_BYTES        4096
 #define EVENTS_MAX        16
+#define ACCEPT_MS         100 /* descriptors that accept() lacked may be back by then */
 
 struct rpc_client {
 	LIST_ENTRY(rpc_client) link;
@@ -29,6 +32,7 @@ struct sfs_rpc_server {
 	struct sfs_rpc_server_opts opts;
 	struct sockaddr_un addr;
 	int listen_fd, epoll_fd;
+	int timer_fd; /* for the next accept() */
 	unsigned client_count;
 	LIST_HEAD(, rpc_client) clients;
 };
@@ -105,7 +109,8 @@ int sfs_rpc_server_create(const struct sfs_rpc_server_opts *opts, struct sfs_rpc
 		s->opts.pending_bytes_max = PENDING_BYTES_MAX;
 	s->listen_fd = -1;
 	s->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-	rc = s->epoll_fd < 0 ? -errno : rpc_address(opts->path, &s->addr);
+	s->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	rc = s->epoll_fd < 0 || s->timer_fd < 0 ? -errno : rpc_address(opts->path, &s->addr);
 	if (rc == 0) {
 		rc = rpc_listen(s);
 		if (rc && s->listen_fd < 0)
@@ -115,6 +120,8 @@ int sfs_rpc_server_create(const struct sfs_rpc_server_opts *opts, struct sfs_rpc
 	}
 	if (rc == 0)
 		rc = rpc_watch(s, EPOLL_CTL_ADD, s->listen_fd, EPOLLIN, NULL);
+	if (rc == 0)
+		rc = rpc_watch(s, EPOLL_CTL_ADD, s->timer_fd, EPOLLIN, &s->timer_fd);
 	if (rc) {
 		sfs_rpc_server_destroy(s);
 		return rc;
@@ -143,6 +150,8 @@ void sfs_rpc_server_destroy(struct sfs_rpc_server *server)
 		unlink(server->addr.sun_path);
 	if (server->listen_fd >= 0)
 		close(server->listen_fd);
+	if (server->timer_fd >= 0)
+		close(server->timer_fd);
 	if (server->epoll_fd >= 0)
 		close(server->epoll_fd);
 	free(server);
@@ -311,13 +320,33 @@ static int rpc_read(struct sfs_rpc_server *server, struct rpc_client *client)
 	return rpc_lines(server, client);
 }
 
+/* The client that could not be accepted still waits: without a pause the listener would be ready at once, for ever. */
+static void rpc_pause(struct sfs_rpc_server *server)
+{
+	const struct itimerspec its = {.it_value = {.tv_nsec = ACCEPT_MS * (long)SFS_NS_PER_MS}};
+
+	if (timerfd_settime(server->timer_fd, 0, &its, NULL) == 0)
+		rpc_watch(server, EPOLL_CTL_MOD, server->listen_fd, 0, NULL);
+}
+
+static void rpc_go_on(struct sfs_rpc_server *server)
+{
+	uint64_t count;
+
+	if (read(server->timer_fd, &count, sizeof(count)) == sizeof(count))
+		rpc_watch(server, EPOLL_CTL_MOD, server->listen_fd, EPOLLIN, NULL);
+}
+
 static void rpc_accept(struct sfs_rpc_server *server)
 {
 	struct rpc_client *client;
 	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-	if (fd < 0)
+	if (fd < 0) {
+		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+			rpc_pause(server);
 		return;
+	}
 	client = server->client_count < server->opts.clients_max ? calloc(1, sizeof(*client)) : NULL;
 	if (!client || rpc_watch(server, EPOLL_CTL_ADD, fd, EPOLLIN, client) != 0) {
 		free(client);
@@ -338,6 +367,10 @@ void sfs_rpc_server_run(struct sfs_rpc_server *server)
 		struct rpc_client *client = ev[i].data.ptr;
 		int rc = 0;
 
+		if (ev[i].data.ptr == &server->timer_fd) {
+			rpc_go_on(server);
+			continue;
+		}
 		if (!client) {
 			rpc_accept(server);
 			continue;

@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -263,6 +264,33 @@ static void test_clients(void **state)
 	sfs_rpc_server_destroy(server);
 }
 
+/* Without a descriptor for a client that waits the server sleeps between its attempts. */
+static void test_out_of_descriptors(void **state)
+{
+	struct sfs_rpc_server *server = server_new(&defaults);
+	uint64_t end = sfs_now_ns() + TURN_MS * SFS_NS_PER_MS;
+	struct pollfd pfd = {.fd = sfs_rpc_server_fd(server), .events = POLLIN};
+	int fd = client_new(), lowest = dup(fd);
+	struct rlimit old, none;
+
+	close(lowest);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = (struct rlimit){(rlim_t)lowest, old.rlim_max};
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	for (unsigned attempt = 0; attempt < 2; attempt++) {
+		assert_int_equal(poll(&pfd, 1, TURN_MS), 1);
+		while (poll(&pfd, 1, 0) > 0) {
+			assert_true(sfs_now_ns() < end);
+			sfs_rpc_server_run(server);
+		}
+	}
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &old), 0);
+	expect(server, fd, "{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"done\"}\n",
+	       "{\"jsonrpc\":\"2.0\",\"result\":true,\"id\":1}");
+	close(fd);
+	sfs_rpc_server_destroy(server);
+}
+
 static void test_bounds(void **state)
 {
 	struct sfs_rpc_server_opts opts = defaults;
@@ -453,10 +481,15 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_answers), cmocka_unit_test(test_errors),
-	    cmocka_unit_test(test_framing), cmocka_unit_test(test_clients),
-	    cmocka_unit_test(test_bounds),  cmocka_unit_test(test_socket_file),
-	    cmocka_unit_test(test_call),    cmocka_unit_test(test_bad_server),
+	    cmocka_unit_test(test_answers),
+	    cmocka_unit_test(test_errors),
+	    cmocka_unit_test(test_framing),
+	    cmocka_unit_test(test_clients),
+	    cmocka_unit_test(test_out_of_descriptors),
+	    cmocka_unit_test(test_bounds),
+	    cmocka_unit_test(test_socket_file),
+	    cmocka_unit_test(test_call),
+	    cmocka_unit_test(test_bad_server),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
