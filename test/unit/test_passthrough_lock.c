@@ -297,6 +297,43 @@ static void test_widen(void **state)
 	close(fd);
 }
 
+/* What it has for reading is not in the way of the same for writing. */
+static void test_widen_over_its_own(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	uint64_t w;
+	int fd;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDONLY);
+	assert_int_equal(fc_open(&r->c, o.node, O_RDWR, &w), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_RDLCK, 8, 9), 0);
+	assert_int_equal(set(r, o.node, w, ALICE, F_WRLCK, 0, 9), -EAGAIN);
+	assert_int_equal(set(r, o.node, w, ALICE, F_WRLCK, 0, 4), 0);
+	fd = host_open(r);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 4, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 5, 1), -EAGAIN);
+	assert_int_equal(host_lock(fd, F_SETLK, F_RDLCK, 5, 1), 0);
+	close(fd);
+}
+
+/* The first lock for writing is one over what is held for reading. */
+static void test_widen_at_once(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	uint64_t w;
+
+	rig_start(r, "");
+	o = open_twice(r, O_RDONLY);
+	assert_int_equal(fc_open(&r->c, o.node, O_RDWR, &w), 0);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, w, ALICE, F_WRLCK, 0, 9), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_RDLCK, 9, 9), -EAGAIN);
+}
+
 static void test_no_room(void **state)
 {
 	static const struct sfs_session_limits limits = {
@@ -714,6 +751,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_release, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_guest_leaves, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_widen, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_widen_over_its_own, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_widen_at_once, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_no_room, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_flock, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_waiters, rig_setup, rig_teardown),

@@ -98,6 +98,14 @@ static struct sfs_fdent *pt_owner_new(struct sfs_req *req, int *err)
 	return ent;
 }
 
+/* Of a description that is given up: its close comes with the last pin, perhaps later and elsewhere. */
+static void pt_unlock_whole(const struct sfs_fdent *ent)
+{
+	struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
+
+	fcntl(ent->fd, F_OFD_SETLK, &lock);
+}
+
 /* One line of fdinfo, "lock: 1: OFDLCK ADVISORY READ -1 08:01:2 0 EOF": a record lock of this description. */
 static bool pt_fdinfo_lock(const char *line, struct flock *lock)
 {
@@ -164,7 +172,10 @@ static struct sfs_fdent *pt_owner_widen(struct sfs_req *req, struct sfs_fdent *o
 		return NULL;
 	}
 	ent = sfs_lock_owner_swap(req, nodeid, owner, old, fd, O_RDWR);
-	if (!ent)
+	/* What the new one is to lock may be locked by the old one. */
+	if (ent)
+		pt_unlock_whole(old);
+	else
 		*err = -EAGAIN;
 	return ent;
 }
@@ -436,14 +447,9 @@ int pt_getlk(struct sfs_req *req)
 
 /* --- what FLUSH and RELEASE let go --- */
 
-static const struct flock whole_file = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-
 static void pt_unlock_all(struct sfs_req *req, const struct sfs_fdent *ent)
 {
-	struct flock lock = whole_file;
-
-	/* Its close comes with the last pin, perhaps later and elsewhere. */
-	fcntl(ent->fd, F_OFD_SETLK, &lock);
+	pt_unlock_whole(ent);
 	sfs_session_wake(req->session);
 }
 
