@@ -7,6 +7,11 @@
 guests_program=$build/test/guest/conformance
 guests_fsops=$build/test/guest/fsops
 guests_number=0
+# Cases that are right on the host and not to be had in a guest. Linux sends the groups of a caller from 6.3 on, and asks for birth
+# times from 6.6 on.
+guests_linux_6_1='perm_setgid_of_member ext_birth_time'
+# Without --posix-acl a guest has none.
+guests_without_acls='xattr_acl_default xattr_acl_grants'
 
 # guests_case NAME: begins a case; sets guests_name, share, socket, log and work, a folder that goes with the case.
 guests_case() {
@@ -17,8 +22,11 @@ guests_case() {
   chmod 755 "$work" "$share"
 }
 
-# guests_daemon [OPTION...]: the case's daemon on its share. Where it does not start, the case has failed.
+# guests_daemon [OPTION...]: the case's daemon on its share. Where it does not start, the case has failed. Sets guests_known to the
+# cases of the conformance program that the options leave out.
 guests_daemon() {
+  guests_known=
+  [[ " $* " == *' --posix-acl '* ]] || guests_known=$guests_without_acls
   daemon_start "$work/spinfsd.log" "$socket" --socket-path "$socket" --shared-dir "$share" --tag share --xattr \
     -o posix_lock,flock --sandbox none --seccomp none "$@" >"$log" 2>&1 && return 0
   report_fail "$guests_name" "$log"
@@ -50,13 +58,51 @@ guests_until() {
   done
 }
 
+# guests_native [conformance's options...]: runs the program without any guest on the case's share, before the daemon does; what
+# it printed is then in $work/native.
+guests_native() {
+  timeout 600 "$guests_program" "$@" "$share" >"$work/native" 2>&1 || true
+}
+
+# guests_compare [CASE...]: the guest's cases, in the log, against those of guests_native. Fails where a case that is right on the
+# host's own filesystem is not so, or skipped, in the guest, but for the CASEs; and where one fails on the host itself.
+# $work/compared says why.
+guests_compare() {
+  local known=" $* $guests_known " file name status=0
+  for file in "$work/native" "$log"; do
+    grep -qE '^1\.\.[1-9]' "$file" || status=1
+  done
+  if ((status)) || grep -q '^not ok' "$work/native"; then
+    { echo '--- no cases, or some fail on the host itself:'; grep -vE '^ok ' "$work/native"; } >"$work/compared"
+    return 1
+  fi
+  awk '
+    /^ok / && !/# SKIP/ { if (NR == FNR) host[$4]; else guest[$4] }
+    END { for (name in host) if (!(name in guest)) print name }' "$work/native" "$log" | sort >"$work/differ"
+  while read -r name; do
+    [[ $known != *" $name "* ]] || continue
+    echo "$name: right on the host, not in the guest"
+    status=1
+  done <"$work/differ" >"$work/compared"
+  return "$status"
+}
+
+# guests_compared [CASE...]: the same as a case of its own.
+guests_compared() {
+  local status=0
+  guests_compare "$@" || status=$?
+  report_status "$guests_name, against the host" "$status" "$work/compared"
+}
+
 # conformance KIND LABEL [guest_boot's options...]; extra daemon options in guests_daemon_options, the program's own in
 # guests_conformance_options.
 guests_conformance() {
-  local kind=$1 status=0 stopped=0
+  local kind=$1 status=0 stopped=0 options
   guests_case "$2"
   shift 2
-  echo "conformance ${guests_conformance_options:-} /mnt" >"$work/script"
+  read -ra options <<<"${guests_conformance_options:-}"
+  echo "conformance ${options[*]} /mnt" >"$work/script"
+  guests_native "${options[@]}"
   guests_daemon "${guests_daemon_options[@]}" || return 0
   guest_boot --timeout 600 --program "$guests_program" "$@" "$kind" "$socket" share "$work/script" >"$log" 2>&1 || status=$?
   daemon_stop "$daemon_pid" || stopped=$?
@@ -64,6 +110,8 @@ guests_conformance() {
     { echo "--- spinfsd:"; tail -n 40 "$work/spinfsd.log"; } >>"$log"
   fi
   report_program "$guests_name" "$status" "$log"
+  # shellcheck disable=SC2086 # words
+  guests_compared $guests_linux_6_1
   ((stopped == 0)) || report_fail "$guests_name: spinfsd ended with status $stopped" "$work/spinfsd.log"
   rm -rf "$work"
 }
@@ -445,39 +493,40 @@ PYTHON
 # What older kernels never ask for: birth times (STATX, 6.6), a caller's groups (6.3), shared mappings without a cache (6.6), files
 # without a name. With killpriv, so that the guest leaves it to us to drop set-user-ID bits. The daemon has counted what came.
 guests_newer() {
-  local status=0
+  local status=0 only=(--only ext_ --only perm_ --only attr_ --only xattr_ --only data_mmap --only space_)
   # shellcheck disable=SC2034 # for guest.sh
   local GUEST_KERNEL=
   guests_case 'qemu: Linux 6.12: birth times, groups, mappings, killpriv'
   guest_kernel bookworm-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
-  echo 'conformance --only ext_ --only perm_ --only attr_ --only data_mmap --only space_ /mnt' >"$work/script"
+  echo "conformance ${only[*]} /mnt" >"$work/script"
+  guests_native "${only[@]}"
   guests_daemon --cache never --allow-mmap --killpriv-v2 --posix-acl --on-disconnect listen --control-socket "$work/control" ||
     return 0
   guest_boot --timeout 300 --program "$guests_program" qemu "$socket" share "$work/script" >"$log" 2>&1 || status=$?
   guests_counted STATX TMPFILE IOCTL LSEEK FALLOCATE SETLKW >>"$log" 2>&1 || status=1
-  if grep -E '^ok .*(ext_birth_time|perm_setgid_of_member|ext_tmpfile).*SKIP' "$log"; then
-    status=1
-  fi
+  guests_compare || { cat "$work/compared" >>"$log"; status=1; }
   guests_end "$status"
 }
 
 # The share as the guest's root file system, from which its first process comes: no other is there. And what only the newest
 # kernels ask for (copies of more than 4 GiB, 7.45).
 guests_root() {
-  local status=0
+  local status=0 only=(--only data_ --only space_ --only open_ --only ext_ --only lock_)
   # shellcheck disable=SC2034 # for guest.sh
   local GUEST_KERNEL=
   guests_case 'qemu: a newest Linux boots from the share'
   guest_kernel trixie-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
-  cat >"$work/script" <<'SCRIPT'
+  cat >"$work/script" <<SCRIPT
 grep -q '^share / virtiofs ' /proc/mounts || exit
 mkdir /mnt/here
-conformance --only data_ --only space_ --only open_ --only ext_ --only lock_ /mnt/here
+conformance ${only[*]} /mnt/here
 SCRIPT
+  guests_native "${only[@]}"
   guests_daemon --on-disconnect listen --control-socket "$work/control" || return 0
   guest_boot --timeout 300 --root "$share" --program "$guests_program" qemu "$socket" share "$work/script" >"$log" 2>&1 ||
     status=$?
   guests_counted COPY_FILE_RANGE_64 STATX TMPFILE SETLKW READLINK >>"$log" 2>&1 || status=1
+  guests_compare || { cat "$work/compared" >>"$log"; status=1; }
   guests_end "$status"
 }
 

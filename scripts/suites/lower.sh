@@ -48,7 +48,7 @@ SCRIPT
 
 # lower_case KIND [OPTION...]: the daemon's options.
 lower_case() {
-  local kind=$1 status=0 stopped=0 reason ops=1500 skip=
+  local kind=$1 status=0 stopped=0 reason ops=1500 skip='' words
   shift
   guests_case "lower: $kind${*:+, $*}"
   ((quick)) || ops=8000
@@ -66,6 +66,8 @@ lower_case() {
   mkdir -p "$share/ops"
   chmod 755 "$share"
   lower_script >"$work/script"
+  read -ra words <<<"$skip"
+  guests_native "${words[@]}"
   if guests_daemon "$@"; then
     guest_boot --timeout 600 --env "OPS=$ops" --env "SKIP=$skip" --program "$guests_program" \
       --program "$guests_fsops" uml "$socket" share "$work/script" >"$log" 2>&1 || status=$?
@@ -74,6 +76,8 @@ lower_case() {
       status=1
     fi
     report_program "$guests_name" "$status" "$log"
+    # shellcheck disable=SC2086 # words
+    guests_compared $guests_linux_6_1
     ((stopped == 0)) || report_fail "$guests_name: spinfsd ended with status $stopped" "$work/spinfsd.log"
   fi
   lower_unmount "$share" "$work/image.d"
