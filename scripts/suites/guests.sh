@@ -577,8 +577,9 @@ suite_uml() {
   # All of the guest's attributes under other names on the host; and the guest's duties with privileges left to the host.
   guests_daemon_options=(--xattrmap ':map::user.virtiofs.:')
   guests_conformance_options='--only xattr_ --only attr_ --only perm_' guests_conformance uml 'uml: conformance, mapped attributes'
-  guests_daemon_options=(--posix-acl --killpriv-v2)
-  guests_conformance_options='--only xattr_ --only attr_ --only perm_' guests_conformance uml 'uml: conformance, ACLs and killpriv'
+  guests_daemon_options=(--posix-acl --killpriv-v2 --allow-direct-io)
+  guests_conformance_options='--only xattr_ --only attr_ --only perm_ --only open_' \
+    guests_conformance uml 'uml: conformance, ACLs, killpriv, O_DIRECT'
 }
 
 suite_qemu() {

@@ -137,6 +137,48 @@ static void attr_write_drops_suid(void)
 	EQ(conf_lstat("f").st_mode, S_IFREG | 0777);
 }
 
+static void attr_fallocate_as_user(void)
+{
+	int fd = OK(open("f", O_WRONLY));
+
+	if (fallocate(fd, 0, 0, 8192) < 0 && errno == EOPNOTSUPP)
+		conf_skip("no fallocate here");
+	OK(close(fd));
+	EQ(conf_lstat("f").st_size, 8192);
+}
+
+static void attr_fallocate_drops_suid(void)
+{
+	conf_need_root();
+	conf_write_file("f", "data", 4);
+	OK(chmod("f", 06777));
+	conf_run_as(CONF_USER, CONF_USER, attr_fallocate_as_user);
+	EQ(conf_lstat("f").st_mode, S_IFREG | 0777);
+}
+
+static void attr_copy_as_user(void)
+{
+	int from = OK(open("from", O_RDONLY)), to = OK(open("f", O_WRONLY));
+	ssize_t done = copy_file_range(from, NULL, to, NULL, 4, 0);
+
+	if (done < 0 && (errno == EOPNOTSUPP || errno == ENOSYS || errno == EXDEV))
+		conf_skip("no copy_file_range here");
+	EQ(done, 4);
+	OK(close(from));
+	OK(close(to));
+}
+
+static void attr_copy_drops_suid(void)
+{
+	conf_need_root();
+	conf_write_file("from", "data", 4);
+	conf_write_file("f", "", 0);
+	OK(chmod("f", 06777));
+	conf_run_as(CONF_USER, CONF_USER, attr_copy_as_user);
+	EQ(conf_lstat("f").st_mode, S_IFREG | 0777);
+	conf_expect_file("f", "data", 4);
+}
+
 static void attr_times_set(void)
 {
 	const struct timespec times[2] = {{1234567890, 123456789}, {987654321, 999999999}};
@@ -275,6 +317,8 @@ const struct conf_case conf_attr_cases[] = {
     {"attr_chown", attr_chown},
     {"attr_chown_drops_suid", attr_chown_drops_suid},
     {"attr_write_drops_suid", attr_write_drops_suid},
+    {"attr_fallocate_drops_suid", attr_fallocate_drops_suid},
+    {"attr_copy_drops_suid", attr_copy_drops_suid},
     {"attr_times_set", attr_times_set},
     {"attr_times_now_omit", attr_times_now_omit},
     {"attr_times_of_symlink", attr_times_of_symlink},

@@ -313,6 +313,30 @@ static void data_mmap_after_close_and_unlink(void)
 	OK(munmap(map, 4096));
 }
 
+/* What is stored in a mapping has its place, also where the file was opened to append. */
+static void data_mmap_append(void)
+{
+	char data[5000], found[sizeof(data)];
+	struct statx stx;
+	int fd = OK(open("f", O_RDWR | O_CREAT | O_APPEND, 0644));
+
+	conf_fill(data, sizeof(data), 12);
+	EQ(write(fd, data, sizeof(data)), sizeof(data));
+	OK(fsync(fd));
+	char *map = mmap(NULL, sizeof(data), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	CHECK(map != MAP_FAILED);
+	memcpy(map, "stored", 6);
+	memcpy(data, "stored", 6);
+	OK(msync(map, sizeof(data), MS_SYNC));
+	OK(munmap(map, sizeof(data)));
+	OK(statx(fd, "", AT_EMPTY_PATH | AT_STATX_FORCE_SYNC, STATX_SIZE, &stx));
+	EQ(stx.stx_size, sizeof(data));
+	OK(posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED));
+	conf_read_all(fd, found, sizeof(found), 0);
+	CHECK(memcmp(found, data, sizeof(data)) == 0);
+	OK(close(fd));
+}
+
 static void data_mmap_private(void)
 {
 	conf_write_file("f", "original", 8);
@@ -464,6 +488,7 @@ const struct conf_case conf_data_cases[] = {
     {"data_mmap_read", data_mmap_read},
     {"data_mmap_write", data_mmap_write},
     {"data_mmap_after_close_and_unlink", data_mmap_after_close_and_unlink},
+    {"data_mmap_append", data_mmap_append},
     {"data_mmap_private", data_mmap_private},
     {"data_mmap_between_processes", data_mmap_between_processes},
     {"data_sendfile", data_sendfile},

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What newer kernels ask for: nameless files, birth times, inode flags; and locks that wait. */
+/* What newer kernels ask for: nameless files, birth times, inode flags; file handles; and locks that wait. */
 #include "conf.h"
 
 #include <errno.h>
@@ -7,6 +7,7 @@
 #include <linux/fs.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
@@ -76,6 +77,69 @@ static void ext_flags(void)
 	OK(ioctl(fd, FS_IOC_GETFLAGS, &again));
 	CHECK(again & FS_NOATIME_FL);
 	OK(close(fd));
+}
+
+static void ext_fsxattr(void)
+{
+	int fd = OK(open("f", O_RDWR | O_CREAT, 0644)), flags;
+	struct fsxattr attr, again;
+
+	if (ioctl(fd, FS_IOC_FSGETXATTR, &attr) < 0) {
+		CHECK(errno == ENOTTY || errno == EOPNOTSUPP || errno == ENOSYS);
+		conf_skip("no such attributes");
+	}
+	attr.fsx_xflags |= FS_XFLAG_NOATIME;
+	if (ioctl(fd, FS_IOC_FSSETXATTR, &attr) < 0)
+		conf_skip("they are not to be set here");
+	OK(ioctl(fd, FS_IOC_FSGETXATTR, &again));
+	CHECK(again.fsx_xflags & FS_XFLAG_NOATIME);
+	OK(ioctl(fd, FS_IOC_GETFLAGS, &flags));
+	CHECK(flags & FS_NOATIME_FL);
+	attr.fsx_xflags &= ~(__u32)FS_XFLAG_NOATIME;
+	OK(ioctl(fd, FS_IOC_FSSETXATTR, &attr));
+	OK(ioctl(fd, FS_IOC_FSGETXATTR, &again));
+	CHECK(!(again.fsx_xflags & FS_XFLAG_NOATIME));
+	OK(close(fd));
+}
+
+static void ext_handle_expect(int dir, struct file_handle *handle, const char *data, size_t size_bytes)
+{
+	char found[16];
+	int fd = OK(open_by_handle_at(dir, handle, O_RDONLY));
+
+	EQ(pread(fd, found, sizeof(found), 0), size_bytes);
+	CHECK(memcmp(found, data, size_bytes) == 0);
+	OK(close(fd));
+}
+
+/* A handle means the file, whatever its name. It is held: a guest's kernel knows no handle of what it has forgotten. */
+static void ext_file_handle(void)
+{
+	struct file_handle *handle = conf_alloc(sizeof(*handle) + MAX_HANDLE_SZ);
+	int dir = OK(open(".", O_RDONLY | O_DIRECTORY)), mount, fd;
+
+	conf_need_root();
+	conf_write_file("f", "first", 5);
+	int held = OK(open("f", O_PATH));
+	handle->handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(AT_FDCWD, "f", handle, &mount, 0) < 0) {
+		CHECK(errno == EOPNOTSUPP || errno == EPERM);
+		conf_skip("no file handles here");
+	}
+	fd = open_by_handle_at(dir, handle, O_RDONLY);
+	if (fd < 0 && errno == EPERM)
+		conf_skip("file handles are not to be opened by this root");
+	OK(fd);
+	OK(close(fd));
+	ext_handle_expect(dir, handle, "first", 5);
+	OK(rename("f", "g"));
+	conf_write_file("f", "other", 5);
+	ext_handle_expect(dir, handle, "first", 5);
+	OK(unlink("g"));
+	OK(close(held));
+	FAILS(ESTALE, open_by_handle_at(dir, handle, O_RDONLY));
+	OK(close(dir));
+	free(handle);
 }
 
 static void ext_ioctl_unknown(void)
@@ -181,6 +245,8 @@ const struct conf_case conf_ext_cases[] = {
     {"ext_tmpfile_exclusive", ext_tmpfile_exclusive},
     {"ext_birth_time", ext_birth_time},
     {"ext_flags", ext_flags},
+    {"ext_fsxattr", ext_fsxattr},
+    {"ext_file_handle", ext_file_handle},
     {"ext_ioctl_unknown", ext_ioctl_unknown},
     {"ext_lock_chain", ext_lock_chain},
     {"ext_lock_of_killed", ext_lock_of_killed},

@@ -161,6 +161,22 @@ static void name_rename_exchange(void)
 	CHECK(S_ISDIR(conf_lstat("a").st_mode));
 }
 
+static void name_rename_whiteout(void)
+{
+	conf_need_root();
+	conf_write_file("f", "data", 4);
+	if (renameat2(AT_FDCWD, "f", AT_FDCWD, "g", RENAME_WHITEOUT) < 0) {
+		/* EPERM: no devices for this root */
+		CHECK(errno == EINVAL || errno == EPERM);
+		conf_skip("no whiteouts here");
+	}
+	conf_expect_file("g", "data", 4);
+	EQ(conf_lstat("f").st_mode & S_IFMT, S_IFCHR);
+	EQ(conf_lstat("f").st_rdev, 0);
+	OK(unlink("f"));
+	FAILS(ENOENT, access("f", F_OK));
+}
+
 static void name_link(void)
 {
 	conf_write_file("a", "data", 4);
@@ -461,6 +477,7 @@ const struct conf_case conf_name_cases[] = {
     {"name_rename_directory", name_rename_directory},
     {"name_rename_noreplace", name_rename_noreplace},
     {"name_rename_exchange", name_rename_exchange},
+    {"name_rename_whiteout", name_rename_whiteout},
     {"name_link", name_link},
     {"name_link_errors", name_link_errors},
     {"name_link_of_symlink", name_link_of_symlink},

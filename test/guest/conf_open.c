@@ -83,6 +83,19 @@ static void open_append_set_later(void)
 	OK(close(fd));
 }
 
+static void open_append_cleared_later(void)
+{
+	int fd = OK(open("f", O_WRONLY | O_CREAT | O_APPEND, 0644));
+
+	EQ(write(fd, "0123456789", 10), 10);
+	OK(fcntl(fd, F_SETFL, 0));
+	EQ(pwrite(fd, "X", 1, 0), 1);
+	EQ(lseek(fd, 5, SEEK_SET), 5);
+	EQ(write(fd, "Y", 1), 1);
+	OK(close(fd));
+	conf_expect_file("f", "X1234Y6789", 10);
+}
+
 static void open_directory_flag(void)
 {
 	conf_write_file("f", "", 0);
@@ -276,6 +289,29 @@ static void open_direct(void)
 	free(data);
 }
 
+/* As dd with oflag=direct does: the last block, which is not a whole one, without. */
+static void open_direct_cleared_later(void)
+{
+	const size_t size = 4096, odd = 1001;
+	char *data = NULL;
+	char found[16];
+	int fd = open("f", O_RDWR | O_CREAT | O_DIRECT, 0644);
+
+	if (fd < 0 && errno == EINVAL)
+		conf_skip("no O_DIRECT here");
+	OK(fd);
+	CHECK(posix_memalign((void **)&data, 4096, 2 * size) == 0);
+	conf_fill(data, 2 * size, 13);
+	EQ(write(fd, data, size), size);
+	OK(fcntl(fd, F_SETFL, OK(fcntl(fd, F_GETFL)) & ~O_DIRECT));
+	EQ(write(fd, data + size, odd), odd);
+	conf_read_all(fd, found, 3, (off_t)size - 1);
+	CHECK(memcmp(found, data + size - 1, 3) == 0);
+	OK(close(fd));
+	conf_expect_file("f", data, size + odd);
+	free(data);
+}
+
 static void open_tmpfile(void)
 {
 	int fd = open(".", O_RDWR | O_TMPFILE, 0600);
@@ -370,6 +406,7 @@ const struct conf_case conf_open_cases[] = {
     {"open_truncate", open_truncate},
     {"open_append", open_append},
     {"open_append_set_later", open_append_set_later},
+    {"open_append_cleared_later", open_append_cleared_later},
     {"open_directory_flag", open_directory_flag},
     {"open_read_directory", open_read_directory},
     {"open_nofollow", open_nofollow},
@@ -384,6 +421,7 @@ const struct conf_case conf_open_cases[] = {
     {"open_dup_shares_offset", open_dup_shares_offset},
     {"open_sync", open_sync},
     {"open_direct", open_direct},
+    {"open_direct_cleared_later", open_direct_cleared_later},
     {"open_tmpfile", open_tmpfile},
     {"open_path", open_path},
     {"open_again_by_descriptor", open_again_by_descriptor},

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Extended attributes of the user namespace; skipped where the filesystem has none. */
+/* Extended attributes and access control lists; skipped where the filesystem has none. */
 #include "conf.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
+#include <linux/posix_acl.h>
+#include <linux/posix_acl_xattr.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +180,165 @@ static void xattr_permissions(void)
 	conf_run_as(CONF_USER, CONF_USER, xattr_denied);
 }
 
+/* --- access control lists --- */
+
+#define XATTR_ACL_ACCESS  "system.posix_acl_access"
+#define XATTR_ACL_DEFAULT "system.posix_acl_default"
+
+/* All rights of one list, in the order in which the kernel gives them. */
+struct xattr_acl {
+	__u16 owner, user, group, mask, other; /* user: CONF_USER's */
+};
+
+struct xattr_acl_value {
+	struct posix_acl_xattr_header header;
+	struct posix_acl_xattr_entry entries[5];
+};
+
+static struct xattr_acl_value xattr_acl_value(const struct xattr_acl *acl)
+{
+	return (struct xattr_acl_value){
+	    .header = {POSIX_ACL_XATTR_VERSION},
+	    .entries = {{ACL_USER_OBJ, acl->owner, (__u32)ACL_UNDEFINED_ID},
+			{ACL_USER, acl->user, CONF_USER},
+			{ACL_GROUP_OBJ, acl->group, (__u32)ACL_UNDEFINED_ID},
+			{ACL_MASK, acl->mask, (__u32)ACL_UNDEFINED_ID},
+			{ACL_OTHER, acl->other, (__u32)ACL_UNDEFINED_ID}},
+	};
+}
+
+static void xattr_acl_set(const char *path, const char *name, const struct xattr_acl *acl)
+{
+	struct xattr_acl_value value = xattr_acl_value(acl);
+
+	if (setxattr(path, name, &value, sizeof(value), 0) < 0) {
+		EQ(errno, EOPNOTSUPP);
+		conf_skip("no ACLs here");
+	}
+}
+
+static void xattr_acl_expect(const char *path, const char *name, const struct xattr_acl *acl)
+{
+	struct xattr_acl_value value = xattr_acl_value(acl), found;
+
+	EQ(getxattr(path, name, &found, sizeof(found)), sizeof(found));
+	CHECK(memcmp(&found, &value, sizeof(value)) == 0);
+}
+
+/* A default list decides about new objects in place of the umask. */
+static void xattr_acl_default(void)
+{
+	const struct xattr_acl of_dir = {7, 7, 5, 7, 0}, of_file = {6, 7, 5, 6, 0};
+
+	OK(mkdir("d", 0755));
+	xattr_acl_set("d", XATTR_ACL_DEFAULT, &of_dir);
+	umask(077);
+	OK(close(OK(open("d/f", O_WRONLY | O_CREAT, 0666))));
+	OK(mkdir("d/e", 0777));
+	OK(mkfifo("d/p", 0666));
+	EQ(conf_lstat("d/f").st_mode, S_IFREG | 0660);
+	EQ(conf_lstat("d/p").st_mode, S_IFIFO | 0660);
+	EQ(conf_lstat("d/e").st_mode, S_IFDIR | 0770);
+	xattr_acl_expect("d/f", XATTR_ACL_ACCESS, &of_file);
+	xattr_acl_expect("d/p", XATTR_ACL_ACCESS, &of_file);
+	xattr_acl_expect("d/e", XATTR_ACL_ACCESS, &of_dir);
+	xattr_acl_expect("d/e", XATTR_ACL_DEFAULT, &of_dir);
+	FAILS(ENODATA, getxattr("d/f", XATTR_ACL_DEFAULT, NULL, 0));
+	OK(removexattr("d", XATTR_ACL_DEFAULT));
+	OK(close(OK(open("d/g", O_WRONLY | O_CREAT, 0666))));
+	EQ(conf_lstat("d/g").st_mode, S_IFREG | 0600);
+	FAILS(ENODATA, getxattr("d/g", XATTR_ACL_ACCESS, NULL, 0));
+}
+
+static void xattr_acl_granted(void)
+{
+	conf_expect_file("f", "data", 4);
+	FAILS(EACCES, open("f", O_WRONLY));
+}
+
+static void xattr_acl_not_granted(void)
+{
+	FAILS(EACCES, open("f", O_RDONLY));
+}
+
+static void xattr_acl_grants(void)
+{
+	const struct xattr_acl acl = {6, 4, 0, 4, 0};
+
+	conf_need_root();
+	conf_write_file("f", "data", 4);
+	OK(chmod("f", 0600));
+	conf_run_as(CONF_USER, CONF_USER, xattr_acl_not_granted);
+	xattr_acl_set("f", XATTR_ACL_ACCESS, &acl);
+	EQ(conf_lstat("f").st_mode, S_IFREG | 0640);
+	conf_run_as(CONF_USER, CONF_USER, xattr_acl_granted);
+	conf_run_as(CONF_OTHER_USER, CONF_OTHER_USER, xattr_acl_not_granted);
+	/* The group's bits of the mode are the list's mask. */
+	OK(chmod("f", 0600));
+	conf_run_as(CONF_USER, CONF_USER, xattr_acl_not_granted);
+}
+
+/* --- security.* --- */
+
+/* Root of a container may not, or not all of it. */
+static void xattr_set_security(const char *name, const void *value, size_t size_bytes)
+{
+	if (setxattr("f", name, value, size_bytes, 0) < 0) {
+		CHECK(errno == EPERM || errno == EOPNOTSUPP);
+		conf_skip("no such attribute for this root");
+	}
+}
+
+static void xattr_security(void)
+{
+	char found[16], list[1024];
+
+	conf_need_root();
+	conf_write_file("f", "", 0);
+	xattr_set_security("security.probe", "label", 5);
+	EQ(getxattr("f", "security.probe", found, sizeof(found)), 5);
+	CHECK(memcmp(found, "label", 5) == 0);
+	CHECK(xattr_listed(list, OK(listxattr("f", list, sizeof(list))), "security.probe"));
+	OK(removexattr("f", "security.probe"));
+	FAILS(ENODATA, getxattr("f", "security.probe", found, sizeof(found)));
+}
+
+static void xattr_write_as_user(void)
+{
+	int fd = OK(open("f", O_WRONLY));
+
+	conf_write_all(fd, "x", 1, 0);
+	OK(close(fd));
+}
+
+static void xattr_truncate_as_user(void)
+{
+	OK(truncate("f", 0));
+}
+
+/* Rights of a program are not those of what others made of it. */
+static void xattr_capability_dropped(void)
+{
+	static void (*const changes[])(void) = {xattr_write_as_user, xattr_truncate_as_user};
+	const struct vfs_cap_data cap = {
+	    .magic_etc = VFS_CAP_REVISION_2 | VFS_CAP_FLAGS_EFFECTIVE,
+	    .data = {{.permitted = 1U << CAP_NET_RAW}},
+	};
+
+	conf_need_root();
+	conf_write_file("f", "program", 7);
+	OK(chmod("f", 0777));
+	for (size_t i = 0; i < sizeof(changes) / sizeof(changes[0]); i++) {
+		struct vfs_cap_data found;
+
+		xattr_set_security("security.capability", &cap, XATTR_CAPS_SZ_2);
+		EQ(getxattr("f", "security.capability", &found, sizeof(found)), XATTR_CAPS_SZ_2);
+		CHECK(memcmp(&found, &cap, XATTR_CAPS_SZ_2) == 0);
+		conf_run_as(CONF_USER, CONF_USER, changes[i]);
+		FAILS(ENODATA, getxattr("f", "security.capability", &found, sizeof(found)));
+	}
+}
+
 const struct conf_case conf_xattr_cases[] = {
     {"xattr_set_get", xattr_set_get},
     {"xattr_flags", xattr_flags},
@@ -187,5 +349,9 @@ const struct conf_case conf_xattr_cases[] = {
     {"xattr_of_directory", xattr_of_directory},
     {"xattr_of_symlink", xattr_of_symlink},
     {"xattr_permissions", xattr_permissions},
+    {"xattr_acl_default", xattr_acl_default},
+    {"xattr_acl_grants", xattr_acl_grants},
+    {"xattr_security", xattr_security},
+    {"xattr_capability_dropped", xattr_capability_dropped},
     {NULL, NULL},
 };
