@@ -41,6 +41,9 @@ guests_end() {
     echo "spinfsd ended with status $stopped" >>"$log"
     status=$stopped
   fi
+  if mountpoint -q "$share/sub"; then
+    umount "$share/sub" || { report_fail "$guests_name: the share is still in use"; return 0; }
+  fi
   if ((status)); then
     { echo "--- spinfsd:"; tail -n 40 "$work/spinfsd.log"; } >>"$log"
   fi
@@ -274,7 +277,7 @@ SCRIPT
   guest_start --timeout 600 --memory 768 --program "$(command -v gcc)" --program "$(gcc -print-prog-name=cc1)" \
     --program "$(command -v as)" --program "$(command -v ld)" "$kind" "$socket" share "$work/script"
   local pid=$GUEST_PID console=$GUEST_LOG
-  if guests_until 590 guests_built_or_gone "$pid" && [[ -e $share/built ]]; then
+  if guests_until 590 guests_there_or_gone "$pid" "$share/built" && [[ -e $share/built ]]; then
     diff -r "$work/tree" "$share/tree" >"$work/diff" 2>&1 || status=$?
   fi
   touch "$share/compared"
@@ -289,8 +292,9 @@ SCRIPT
   guests_end "$status"
 }
 
-guests_built_or_gone() {
-  [[ -e $share/built ]] || ! kill -0 "$1" 2>/dev/null
+# The guest, a process, has made the file, or is gone.
+guests_there_or_gone() {
+  [[ -e $2 ]] || ! kill -0 "$1" 2>/dev/null
 }
 
 # Two guests on two devices of one daemon that share one folder: each must see what the other wrote.
@@ -325,6 +329,160 @@ SCRIPT
   done
   guest_wait "${pids[0]}" "${logs[0]}" >"$log" 2>&1 || status=$?
   guest_wait "${pids[1]}" "${logs[1]}" >>"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+# A configuration with one device for each cache mode, all on the share.
+guests_modes_config() {
+  local mode comma=''
+  echo '{ "version": 1, "sandbox": "none", "seccomp": "none", "devices": ['
+  for mode in "$@"; do
+    echo "  $comma{ \"tag\": \"$mode\", \"socket\": { \"path\": \"$work/$mode\" }, \"fs\": { \"driver\": \"passthrough\","
+    echo "    \"options\": { \"shared_dir\": \"$share\", \"cache\": \"$mode\" } } }"
+    comma=', '
+  done
+  echo '] }'
+}
+
+# What the guest sees of the host's changes in each cache mode is what docs/semantics.md says: it has looked at all there is, the
+# host changes it, and it looks again.
+guests_coherence() {
+  local kind=$1 status=0 mode modes=(never metadata auto always) devices=() sockets
+  guests_case "$1: the host's changes in each cache mode"
+  cat >"$work/script" <<'SCRIPT'
+failed=0
+fail() { echo "$mode: not so: $*"; failed=1; }
+is() { [ "$2" = "$3" ] || fail "$1 is '$3' ('$2')"; }
+here() { [ -e "$1" ] || fail "$1 is there"; }
+gone() { [ ! -e "$1" ] || fail "$1 is not there"; }
+# what becomes true in a while
+becomes() { tries=0; until eval "$*"; do tries=$((tries + 1)); [ $tries -lt 50 ] || { fail "$*"; return; }; sleep 0.2; done; }
+for at in /mnt /mnt2 /mnt3 /mnt4; do
+  cd $at/d && cat ./* >/tmp/seen && stat ./* >/tmp/seen && ls >/tmp/seen && ls >/tmp/seen && cd / || exit
+done
+touch /mnt/ready
+until [ -e /mnt/changed ]; do sleep 0.1; done
+
+# What a guest that remembers nothing sees.
+all_new() {
+  here new; gone removed; gone renamed
+  is 'the renamed' renamed "$(cat renamed-to)"
+  is 'the replaced' after "$(cat replaced)"
+  is 'the longer' 'before and after' "$(cat longer)"
+  is 'the size of the longer' 17 "$(stat -c %s longer)"
+  is 'the overwritten' after- "$(cat overwritten)"
+  is 'the mode' 600 "$(stat -c %a mode)"
+  is 'the listing' 'longer mode new overwritten renamed-to replaced' "$(echo $(ls))"
+}
+# What one sees that remembers names and attributes.
+names_old() {
+  here new # never looked for before
+  here removed; here renamed
+  is 'the renamed' renamed "$(cat renamed)"
+  is 'the size of the longer' 7 "$(stat -c %s longer)"
+  is 'the mode' 644 "$(stat -c %a mode)"
+  is 'the listing' 'longer mode overwritten removed renamed replaced' "$(echo $(ls))"
+  # The file that was there, if it still is one.
+  case $(cat replaced) in before | after) ;; *) fail 'the replaced has one of two contents' ;; esac
+}
+names_asked() {
+  is 'the size of the longer' 17 "$(/usr/bin/stat --cached=never -c %s longer)"
+  is 'the longer' 'before and after' "$(cat longer)"
+}
+
+mode=never
+cd /mnt/d && all_new
+mode=auto
+cd /mnt3/d && is 'the listing' 'longer mode new overwritten renamed-to replaced' "$(echo $(ls))"
+here new
+becomes '[ ! -e removed ]'; becomes '[ ! -e renamed ]'
+becomes '[ $(stat -c %s longer) = 17 ]'; becomes '[ $(stat -c %a mode) = 600 ]'
+becomes '[ $(cat overwritten) = after- ]'; becomes '[ $(cat replaced) = after ]'
+all_new
+mode=metadata
+cd /mnt2/d && is 'the overwritten' after- "$(cat overwritten)"
+names_old
+names_asked
+mode=always
+cd /mnt4/d && is 'the overwritten' before "$(cat overwritten)"
+names_old
+names_asked
+# Without its caches the guest remembers nothing.
+cd /
+for at in /mnt2/d /mnt4/d; do
+  mode=$at
+  becomes "echo 2 >/proc/sys/vm/drop_caches; echo 2 >/proc/sys/vm/drop_caches; [ ! -e $at/removed ] && [ ! -e $at/renamed ]"
+  becomes "echo 2 >/proc/sys/vm/drop_caches; [ \$(stat -c %a $at/mode) = 600 ]"
+  (cd $at && all_new && exit $failed) || failed=1
+done
+exit $failed
+SCRIPT
+  mkdir "$share/d"
+  local d=$share/d
+  echo before | tee "$d/longer" "$d/overwritten" "$d/removed" "$d/replaced" "$d/mode" >/dev/null
+  echo renamed >"$d/renamed"
+  echo after >"$work/after"
+  guests_modes_config "${modes[@]}" >"$work/config.json"
+  sockets=$(printf '%s ' "${modes[@]/#/$work/}")
+  daemon_start "$work/spinfsd.log" "$sockets" --config "$work/config.json" >"$log" 2>&1 ||
+    { report_fail "$guests_name" "$log"; return 0; }
+  for mode in "${modes[@]:1}"; do
+    devices+=(--device "$work/$mode" "$mode")
+  done
+  guest_start --timeout 180 --program "$(command -v stat)" "${devices[@]}" "$kind" "$work/never" never "$work/script"
+  local pid=$GUEST_PID console=$GUEST_LOG
+  if guests_until 120 guests_there_or_gone "$pid" "$share/ready" && [[ -e $share/ready ]]; then
+    echo 'before and after' >"$d/longer"
+    printf 'after-\n' | dd of="$d/overwritten" conv=notrunc status=none
+    rm "$d/removed"
+    mv "$d/renamed" "$d/renamed-to"
+    mv "$work/after" "$d/replaced"
+    chmod 600 "$d/mode"
+    echo new >"$d/new"
+    touch "$share/changed"
+  fi
+  guest_wait "$pid" "$console" >"$log" 2>&1 || status=$?
+  guests_end "$status"
+}
+
+# A filesystem that is mounted below the share is one of its own in the guest.
+guests_submounts() {
+  local kind=$1 status=0
+  guests_case "$1: a filesystem mounted below the share"
+  mkdir "$share/sub"
+  if ! mount -t tmpfs none "$share/sub" 2>/dev/null; then
+    report_skip "$guests_name" 'no mounts here'
+    rm -rf "$work"
+    return 0
+  fi
+  chmod 755 "$share/sub"
+  mkdir "$share/sub/d"
+  echo below >"$share/sub/d/f"
+  cat >"$work/script" <<'SCRIPT'
+failed=0
+fail() { echo "not so: $*"; failed=1; }
+# Entered by a walk, with its own root's attributes.
+[ "$(cat /mnt/sub/d/f)" = below ] || fail 'the file below is to be read'
+grep -q ' /mnt/sub virtiofs ' /proc/mounts || fail 'it is in /proc/mounts'
+[ "$(stat -c %d /mnt/sub)" != "$(stat -c %d /mnt)" ] || fail 'it is a device of its own'
+[ "$(stat -c %d /mnt/sub/d/f)" = "$(stat -c %d /mnt/sub)" ] || fail 'what is below is on it'
+[ "$(stat -c %i /mnt/sub /mnt/sub/d | tr '\n' ' ')" = "$INODES" ] || fail 'inode numbers are those of the host'
+touch /mnt/top
+# EXDEV
+perl -e 'for (["/mnt/top", "/mnt/sub/top"], ["/mnt/sub/d", "/mnt/d"]) {
+  rename($$_[0], $$_[1]) and die "$$_[0] was renamed\n";
+  $! == 18 or die "$$_[0]: $!\n" }' || fail 'a rename across gives EXDEV'
+ln /mnt/top /mnt/sub/top 2>/dev/null && fail 'a link across gives EXDEV'
+conformance --only dir_ --only name_rename --only ext_tmpfile /mnt/sub || failed=1
+exit $failed
+SCRIPT
+  guests_daemon --announce-submounts || { umount "$share/sub"; return 0; }
+  guest_boot --timeout 180 --env "INODES=$(stat -c %i "$share/sub" "$share/sub/d" | tr '\n' ' ')" \
+    --program "$guests_program" --program "$(command -v perl)" "$kind" "$socket" share "$work/script" >"$log" 2>&1 || status=$?
+  if [[ ! -e $share/top || ! -e $share/sub/d/f ]]; then
+    echo 'the host misses files' >>"$log"
+    status=1
+  fi
   guests_end "$status"
 }
 
@@ -571,6 +729,8 @@ suite_uml() {
   guests_two uml
   guests_prompt
   ((quick == 0)) || return 0
+  guests_coherence uml
+  guests_submounts uml
   guests_dbench uml
   guests_stress uml
   guests_tree uml
