@@ -82,10 +82,11 @@ int sfs_nodes_create(struct sfs_session *se)
 {
 	uint32_t buckets = 1024;
 
+	se->node_cap = sfs_nodes_cap(se);
 	while (buckets < se->limits.inodes && buckets < (1u << 30))
 		buckets <<= 1;
 	se->bucket_mask = buckets - 1;
-	se->nodes = sfs_table_map(se->limits.inodes * sizeof(*se->nodes));
+	se->nodes = sfs_table_map(se->node_cap * sizeof(*se->nodes));
 	se->buckets = sfs_table_map(buckets * sizeof(*se->buckets));
 	if (!se->nodes || !se->buckets || sfs_nodes_trim_create(se))
 		return -ENOMEM;
@@ -98,7 +99,7 @@ void sfs_nodes_destroy(struct sfs_session *se)
 {
 	sfs_nodes_trim_destroy(se);
 	if (se->nodes)
-		munmap(se->nodes, se->limits.inodes * sizeof(*se->nodes));
+		munmap(se->nodes, se->node_cap * sizeof(*se->nodes));
 	if (se->buckets)
 		munmap(se->buckets, (se->bucket_mask + 1ull) * sizeof(*se->buckets));
 }
@@ -251,16 +252,16 @@ void sfs_nodes_sweep(struct sfs_session *se, unsigned steps, unsigned enough)
 /* Whether the next insertion has to take the record of a node of count zero. */
 static bool nodes_full(const struct sfs_session *se)
 {
-	return atomic_load_explicit(&se->node_high, memory_order_relaxed) >= se->limits.inodes &&
+	return atomic_load_explicit(&se->node_high, memory_order_relaxed) >= se->node_cap &&
 	       (uint32_t)atomic_load_explicit(&se->node_free.head, memory_order_relaxed) == 0 &&
-	       atomic_load_explicit(&se->trim.released_count, memory_order_relaxed) == 0;
+	       atomic_load_explicit(&se->trim.chunks, memory_order_relaxed) == 0;
 }
 
 static uint32_t node_alloc(struct sfs_session *se)
 {
 	/* Soon after almost every record was used, what was forgotten is needed, and a search then has to be short. */
 	bool scarce = atomic_load_explicit(&se->node_high, memory_order_relaxed) >=
-		      se->limits.inodes - se->limits.inodes / SCARCE_PART;
+		      se->node_cap - se->node_cap / SCARCE_PART;
 	uint32_t idx;
 
 	if (atomic_load_explicit(&se->node_zero, memory_order_relaxed) > (scarce ? 0 : ZERO_KEEP))
@@ -271,7 +272,9 @@ static uint32_t node_alloc(struct sfs_session *se)
 		if (idx == NO_IDX)
 			idx = sfs_node_unrelease(se);
 		if (idx == NO_IDX)
-			idx = sfs_high_take(&se->node_high, se->limits.inodes);
+			idx = sfs_high_take(&se->node_high, se->node_cap);
+		if (idx == NO_IDX)
+			idx = sfs_node_search(se);
 		if (idx != NO_IDX || tries == 1 || !atomic_load(&se->node_zero))
 			return idx;
 		/* Nodes forgotten from now on are freed at once (node_idle()); those from before turn up, unless the

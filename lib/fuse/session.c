@@ -489,7 +489,7 @@ void sfs_session_copied(struct sfs_session *se, uint64_t bytes)
 
 unsigned sfs_session_tables(const struct sfs_session *se, struct iovec tables[SFS_SESSION_TABLES])
 {
-	tables[0] = (struct iovec){se->nodes, se->limits.inodes * sizeof(*se->nodes)};
+	tables[0] = (struct iovec){se->nodes, se->node_cap * sizeof(*se->nodes)};
 	tables[1] = (struct iovec){se->buckets, (se->bucket_mask + 1ul) * sizeof(*se->buckets)};
 	tables[2] = (struct iovec){se->handles, se->limits.handles * sizeof(*se->handles)};
 	tables[3] = (struct iovec){se->fds, se->fd_cap * sizeof(*se->fds)};

@@ -36,13 +36,16 @@ struct lock_table {
 #define SFS_NODE_CHUNK 128u
 
 struct node_trim {
-	_Atomic uint64_t *released; /* a bit for each chunk */
-	size_t released_bytes;
-	_Atomic uint32_t released_count;
+	void *map;
+	size_t map_bytes;
+	_Atomic uint64_t *released,
+	    *binned;               /* in map, a bit for each chunk: given back, or something in its bin */
+	struct free_stack *bins;   /* in map, one for each chunk */
+	_Atomic uint32_t chunks;   /* how many of the bits are set, a moment late */
 	_Atomic uint32_t gen_base; /* generation of records that come back */
 	_Atomic uint32_t live;     /* nodes that the guest knew at most since the last time */
 	atomic_bool busy;
-	_Atomic uint64_t hands; /* who has free records in hand, see trim.c */
+	_Atomic uint64_t hands; /* who moves free records, see trim.c */
 	struct sfs_call call;
 };
 
@@ -97,6 +100,7 @@ struct sfs_session {
 	/* Tables. */
 	struct sfs_session_limits limits;
 	struct sfs_node *nodes;
+	uint32_t node_cap; /* limits.inodes, and what trim.c may have in hand */
 	struct sfs_handle *handles;
 	struct sfs_fdent *fds;
 	_Atomic uint32_t *buckets; /* index + 1 of the first node */
@@ -203,8 +207,12 @@ void sfs_nodes_trim(struct sfs_session *se);
 void sfs_nodes_grew(struct sfs_session *se);
 /** Whether the record's memory is given back: not to be touched. */
 bool sfs_node_released(const struct sfs_session *se, uint32_t idx);
-/** A record of a chunk that was given back, the others of it on the free stack; NO_IDX: there is none. */
+/** How many records the table has. */
+uint32_t sfs_nodes_cap(const struct sfs_session *se);
+/** A record that the worker has put aside or given back, others go to the free stack; NO_IDX: it seems that there is none. */
 uint32_t sfs_node_unrelease(struct sfs_session *se);
+/** A free record, wherever it is, of a table whose records were all used once; NO_IDX: limits.inodes of them are in use. */
+uint32_t sfs_node_search(struct sfs_session *se);
 
 static inline void session_guest_lock(struct sfs_session *se)
 {

@@ -4,10 +4,16 @@
  * leaves a table of free records; pages that hold no other ones are given to the kernel. A worker does that
  * each time the number of nodes that the guest knows has fallen to half.
  *
- * Records are handed out and taken back through a stack without a lock. Its whole content is taken at once,
- * so that these records are nobody else's; what fills no chunk is pushed back. A chunk that was released is
- * known by a bit, and whoever clears that bit owns its records: all zero, but for a generation that no id of
- * the guest's can have.
+ * Nobody has to wait for it, so whatever is free can be found at any moment. Free records are in one of three places, each of them a stack
+ * or a bit without a lock, and the worker moves them on, from one to the next:
+ *
+ *   the free stack    where they come when they are freed, and where they are had from first;
+ *   bins              a stack for each chunk, filled by the worker alone: one record at a time;
+ *   released chunks   known by a bit; whoever clears it owns the records: all zero, but for a generation that no id of the guest's can
+ *                     have.
+ *
+ * What the worker has in hand meanwhile is one record, or the one chunk that it gives away. The table has a chunk more than the limit
+ * says, so that the rest is enough. Who searches goes through the places in the same order.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +27,6 @@
 #define PAGE_BUCKETS (PAGE / sizeof(uint32_t))
 
 _Static_assert(CHUNK * sizeof(struct sfs_node) % PAGE == 0, "a chunk is whole pages");
-_Static_assert(CHUNK <= UINT8_MAX, "counted in bytes");
 
 static uint32_t live_count(struct sfs_session *se)
 {
@@ -39,8 +44,8 @@ bool sfs_node_released(const struct sfs_session *se, uint32_t idx)
 }
 
 /*
- * Free records that are on no stack and of no released chunk are in somebody's hands for a moment: how many have some (low half), and
- * how often anybody took some (high half).
+ * Free records can be missed by a search that goes on meanwhile, for a moment: how many threads bring some back to the free stack (low
+ * half), and how often anybody has put some where such a search may have been already (high half).
  */
 static void hands_fill(struct sfs_session *se)
 {
@@ -52,51 +57,108 @@ static void hands_empty(struct sfs_session *se)
 	atomic_fetch_sub(&se->trim.hands, 1);
 }
 
-/* Whether nobody had any since @before was read, so that none to be seen is none at all. */
-static bool hands_empty_since(struct sfs_session *se, uint64_t before)
+/* The worker has put down what it had in hand. */
+static void hands_moved(struct sfs_session *se)
+{
+	atomic_fetch_add(&se->trim.hands, 1ull << 32);
+}
+
+/* Whether nothing was missed since @before was read, but what the worker has in hand all the time. */
+static bool hands_still(struct sfs_session *se, uint64_t before)
 {
 	return (uint32_t)before == 0 && atomic_load(&se->trim.hands) == before;
 }
 
+static uint32_t node_free_pop(struct sfs_session *se)
+{
+	return free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
+			      offsetof(struct sfs_node, hash_next));
+}
+
+/* --- bins and released chunks: a bit for each that has any --- */
+
+static uint32_t bits_words(const struct sfs_session *se)
+{
+	return se->node_cap / CHUNK / 64 + 1;
+}
+
+static void bit_set(struct sfs_session *se, _Atomic uint64_t *bits, uint32_t chunk)
+{
+	if (!(atomic_fetch_or(&bits[chunk / 64], 1ull << chunk % 64) >> chunk % 64 & 1))
+		atomic_fetch_add(&se->trim.chunks, 1);
+}
+
+/* False: somebody was faster. */
+static bool bit_claim(struct sfs_session *se, _Atomic uint64_t *bits, uint32_t chunk)
+{
+	if (!(atomic_fetch_and(&bits[chunk / 64], ~(1ull << chunk % 64)) >> chunk % 64 & 1))
+		return false;
+	atomic_fetch_sub(&se->trim.chunks, 1);
+	return true;
+}
+
+/* The first at @chunk or after it; NO_IDX: there is none. */
+static uint32_t bit_next(const struct sfs_session *se, const _Atomic uint64_t *bits, uint32_t chunk)
+{
+	uint64_t mask = ~0ull << chunk % 64;
+
+	for (uint32_t w = chunk / 64; w < bits_words(se); w++, mask = ~0ull) {
+		uint64_t word = atomic_load(&bits[w]) & mask;
+
+		if (word)
+			return w * 64 + (uint32_t)__builtin_ctzll(word);
+	}
+	return NO_IDX;
+}
+
 /* --- giving away --- */
 
-/* How many free records each chunk has; the records are ours. */
-static void count_chunks(const struct sfs_session *se, uint32_t first, uint8_t *counts)
+/* The worker alone puts into bins: whoever claims the bit afterwards has the record. */
+static void bin_put(struct sfs_session *se, uint32_t idx)
 {
-	for (uint32_t at = first; at; at = se->nodes[at - 1].hash_next)
-		counts[(at - 1) / CHUNK]++;
+	free_stack_push(&se->trim.bins[idx / CHUNK], idx, &se->nodes[idx].hash_next);
+	bit_set(se, se->trim.binned, idx / CHUNK);
 }
 
-/* The highest generation of the records that will lose it. The others are anybody's again. */
-static uint32_t keep_rest(struct sfs_session *se, uint32_t first, const uint8_t *counts)
+/* Others free more meanwhile: no end but that of the table would be one. */
+static void fill_bins(struct sfs_session *se, uint32_t records)
 {
-	uint32_t gen = 0;
+	uint32_t idx;
 
-	for (uint32_t at = first, next; at; at = next) {
-		struct sfs_node *node = &se->nodes[at - 1];
-
-		next = node->hash_next;
-		if (counts[(at - 1) / CHUNK] == CHUNK)
-			gen = SFS_MAX(gen, node->gen);
-		else
-			free_stack_push(&se->node_free, at - 1, &node->hash_next);
-	}
-	return gen;
+	while (records-- && (idx = node_free_pop(se)) != NO_IDX)
+		bin_put(se, idx);
+	hands_moved(se);
 }
 
-static void release_chunks(struct sfs_session *se, const uint8_t *counts, uint32_t chunks)
+/* The chunk is all ours. Its records lose their generations. */
+static void release_chunk(struct sfs_session *se, uint32_t chunk, uint32_t gen)
 {
-	for (uint32_t i = 0; i < chunks; i++) {
-		struct sfs_node *nodes = &se->nodes[(size_t)i * CHUNK];
+	struct sfs_node *nodes = &se->nodes[(size_t)chunk * CHUNK];
 
-		if (counts[i] != CHUNK)
-			continue;
-		/* Where the kernel keeps the pages, the records must not keep their contents. */
-		if (madvise(nodes, CHUNK * sizeof(*nodes), MADV_REMOVE) < 0)
-			memset(nodes, 0, CHUNK * sizeof(*nodes));
-		atomic_fetch_or_explicit(&se->trim.released[i / 64], 1ull << i % 64, memory_order_release);
-		atomic_fetch_add(&se->trim.released_count, 1);
+	if (gen >= atomic_load(&se->trim.gen_base))
+		atomic_store(&se->trim.gen_base, gen + 1);
+	/* Where the kernel keeps the pages, the records must not keep their contents. */
+	if (madvise(nodes, CHUNK * sizeof(*nodes), MADV_REMOVE) < 0)
+		memset(nodes, 0, CHUNK * sizeof(*nodes));
+	bit_set(se, se->trim.released, chunk);
+}
+
+static void empty_bin(struct sfs_session *se, uint32_t chunk)
+{
+	uint32_t first, count = 0, gen = 0;
+
+	if (!bit_claim(se, se->trim.binned, chunk))
+		return;
+	first = free_stack_take(&se->trim.bins[chunk]);
+	for (uint32_t at = first; at; at = se->nodes[at - 1].hash_next, count++)
+		gen = SFS_MAX(gen, se->nodes[at - 1].gen);
+	if (count == CHUNK)
+		release_chunk(se, chunk, gen);
+	for (uint32_t at = count == CHUNK ? 0 : first, next; at; at = next) {
+		next = se->nodes[at - 1].hash_next;
+		bin_put(se, at - 1);
 	}
+	hands_moved(se);
 }
 
 /* Buckets that are all empty, a page at a time. Locks are fewer than buckets: those of one page are all
@@ -121,25 +183,14 @@ static void release_buckets(struct sfs_session *se)
 
 static void trim(struct sfs_session *se)
 {
-	/* Of the whole table: by the time that the free records are taken more of it may have been used. */
-	uint32_t high = atomic_load(&se->node_high), chunks = se->limits.inodes / CHUNK + 1, first;
-	uint8_t *counts = calloc(chunks, 1);
-	uint32_t gen;
+	uint32_t high = atomic_load(&se->node_high);
 
-	if (!counts)
-		return;
 	sfs_nodes_sweep(se, high, high);
-	hands_fill(se);
-	first = free_stack_take(&se->node_free);
-	count_chunks(se, first, counts);
-	gen = keep_rest(se, first, counts);
-	if (gen >= atomic_load(&se->trim.gen_base))
-		atomic_store(&se->trim.gen_base, gen + 1);
-	release_chunks(se, counts, chunks);
-	hands_empty(se);
+	fill_bins(se, se->node_cap);
+	for (uint32_t c = 0; (c = bit_next(se, se->trim.binned, c)) != NO_IDX; c++)
+		empty_bin(se, c);
 	if (live_count(se) < PAGE_BUCKETS)
 		release_buckets(se);
-	free(counts);
 }
 
 static bool trim_due(struct sfs_session *se)
@@ -186,7 +237,21 @@ void sfs_nodes_grew(struct sfs_session *se)
 		atomic_store_explicit(&se->trim.live, live, memory_order_relaxed);
 }
 
-static uint32_t chunk_take(struct sfs_session *se, uint32_t chunk)
+/* Two ways to take what a bit stands for: a record, the others go to the free stack. NO_IDX: it is empty. */
+static uint32_t bin_take(struct sfs_session *se, uint32_t chunk)
+{
+	uint32_t first = free_stack_take(&se->trim.bins[chunk]);
+
+	if (!first)
+		return NO_IDX;
+	for (uint32_t at = se->nodes[first - 1].hash_next, next; at; at = next) {
+		next = se->nodes[at - 1].hash_next;
+		free_stack_push(&se->node_free, at - 1, &se->nodes[at - 1].hash_next);
+	}
+	return first - 1;
+}
+
+static uint32_t released_take(struct sfs_session *se, uint32_t chunk)
 {
 	uint32_t gen = atomic_load(&se->trim.gen_base), idx = chunk * CHUNK;
 
@@ -197,61 +262,75 @@ static uint32_t chunk_take(struct sfs_session *se, uint32_t chunk)
 	return idx;
 }
 
-static uint32_t released_take(struct sfs_session *se)
+static uint32_t chunk_take(struct sfs_session *se, _Atomic uint64_t *bits,
+			   uint32_t (*take)(struct sfs_session *se, uint32_t chunk))
 {
-	uint32_t words = se->limits.inodes / CHUNK / 64 + 1, idx = NO_IDX;
+	uint32_t chunk = 0, idx = NO_IDX;
 
-	if (!atomic_load_explicit(&se->trim.released_count, memory_order_relaxed))
-		return NO_IDX;
-	hands_fill(se);
-	for (uint32_t w = 0; w < words && idx == NO_IDX; w++) {
-		uint64_t bits = atomic_load_explicit(&se->trim.released[w], memory_order_relaxed);
-
-		for (; bits && idx == NO_IDX; bits &= bits - 1) {
-			uint32_t bit = (uint32_t)__builtin_ctzll(bits);
-
-			if (!(atomic_fetch_and(&se->trim.released[w], ~(1ull << bit)) >> bit & 1))
-				continue;
-			atomic_fetch_sub(&se->trim.released_count, 1);
-			idx = chunk_take(se, w * 64 + bit);
-		}
+	while (idx == NO_IDX && (chunk = bit_next(se, bits, chunk)) != NO_IDX) {
+		hands_fill(se);
+		if (bit_claim(se, bits, chunk))
+			idx = take(se, chunk);
+		hands_empty(se);
 	}
-	hands_empty(se);
 	return idx;
 }
 
-/*
- * Where each record of the table was used once and others hold what is free, there is nothing to be had, but not because the table is
- * full: what they do not give away or use themselves comes back in a moment.
- */
+static uint32_t chunks_search(struct sfs_session *se)
+{
+	uint32_t idx = chunk_take(se, se->trim.binned, bin_take);
+
+	return idx == NO_IDX ? chunk_take(se, se->trim.released, released_take) : idx;
+}
+
 uint32_t sfs_node_unrelease(struct sfs_session *se)
 {
-	uint32_t idx = released_take(se);
-	uint64_t before;
+	return atomic_load_explicit(&se->trim.chunks, memory_order_relaxed) ? chunks_search(se) : NO_IDX;
+}
 
-	while (idx == NO_IDX &&
-	       atomic_load_explicit(&se->node_high, memory_order_relaxed) >= se->limits.inodes) {
+/*
+ * A search that finds nothing, while nobody put anything where it had been, has seen all that was free when it began but for what the
+ * worker has in hand. It waits for nobody but those who bring the rest of one chunk to the free stack.
+ */
+uint32_t sfs_node_search(struct sfs_session *se)
+{
+	uint64_t before;
+	uint32_t idx;
+
+	for (;;) {
 		before = atomic_load(&se->trim.hands);
-		idx = free_stack_pop(&se->node_free, se->nodes, sizeof(*se->nodes),
-				     offsetof(struct sfs_node, hash_next));
-		if (idx == NO_IDX && !atomic_load(&se->trim.released_count) && hands_empty_since(se, before))
-			break;
+		idx = node_free_pop(se);
 		if (idx == NO_IDX)
-			idx = released_take(se);
+			idx = chunks_search(se);
+		if (idx != NO_IDX || hands_still(se, before))
+			return idx;
 		sfs_pause();
 	}
-	return idx;
+}
+
+uint32_t sfs_nodes_cap(const struct sfs_session *se)
+{
+	bool trimmed = se->workers && se->limits.inodes >= HIGH_MIN;
+
+	return se->limits.inodes + (trimmed ? CHUNK : 0);
 }
 
 int sfs_nodes_trim_create(struct sfs_session *se)
 {
-	se->trim.released_bytes = (se->limits.inodes / CHUNK / 64 + 1) * sizeof(uint64_t);
-	se->trim.released = sfs_table_map(se->trim.released_bytes);
-	return se->trim.released ? 0 : -1;
+	size_t bits = bits_words(se) * sizeof(uint64_t);
+
+	se->trim.map_bytes = 2 * bits + bits_words(se) * 64 * sizeof(*se->trim.bins);
+	se->trim.map = sfs_table_map(se->trim.map_bytes);
+	if (!se->trim.map)
+		return -1;
+	se->trim.released = se->trim.map;
+	se->trim.binned = se->trim.released + bits_words(se);
+	se->trim.bins = (void *)((char *)se->trim.map + 2 * bits);
+	return 0;
 }
 
 void sfs_nodes_trim_destroy(struct sfs_session *se)
 {
-	if (se->trim.released)
-		munmap((void *)(uintptr_t)se->trim.released, se->trim.released_bytes);
+	if (se->trim.map)
+		munmap(se->trim.map, se->trim.map_bytes);
 }

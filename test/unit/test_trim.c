@@ -32,21 +32,57 @@ static struct {
 	atomic_bool armed; /* until the lookup has looked twice in vain */
 	atomic_bool looks; /* it has once, and looks again */
 	atomic_bool came;  /* the worker has, to a node that it frees */
-	atomic_bool taken; /* all there was, by the worker */
+	atomic_bool taken; /* some, by the worker */
 } duel;
+
+/* The worker stops where it has taken something and not yet put it down. */
+enum { HELD_NOT, HELD_WITH_RECORD, HELD_WITH_CHUNK };
+static struct {
+	_Atomic int where;
+	atomic_bool there;
+} held;
+
+/* How often a lookup looks at a stack, where nobody else takes and frees anything: a few times. */
+#define LOOKS_MAX 16
+static __thread unsigned looks;
+static bool looks_forever;
 
 static __thread bool looked_in_vain; /* before in the same lookup */
 static __thread bool tests_thread;   /* not a worker's */
+
+static void hold(int where)
+{
+	while (!tests_thread && atomic_load(&held.where) == where) {
+		atomic_store(&held.there, true);
+		sched_yield();
+	}
+}
 
 uint32_t __real_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);
 uint32_t __wrap_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);
 uint32_t __real_free_stack_take(struct free_stack *s);
 uint32_t __wrap_free_stack_take(struct free_stack *s);
 
+/* The worker: others use records for the first time and free them just before it takes those that are free. */
+static _Atomic(struct sfs_session *) grows;
+
+static void table_grow(struct sfs_session *se)
+{
+	for (uint32_t idx; (idx = sfs_high_take(&se->node_high, se->limits.inodes)) != NO_IDX;)
+		free_stack_push(&se->node_free, idx, &se->nodes[idx].hash_next);
+}
+
 uint32_t __wrap_free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off)
 {
+	struct sfs_session *se = atomic_load(&grows);
 	uint32_t idx;
 
+	if (se)
+		table_grow(se);
+	if (tests_thread && ++looks > LOOKS_MAX) {
+		looks_forever = true;
+		atomic_store(&held.where, HELD_NOT);
+	}
 	if (looked_in_vain && atomic_load(&duel.armed)) {
 		atomic_store(&duel.looks, true);
 		while (!atomic_load(&duel.taken))
@@ -58,27 +94,17 @@ uint32_t __wrap_free_stack_pop(struct free_stack *s, void *records, size_t recor
 	}
 	idx = __real_free_stack_pop(s, records, record_bytes, next_off);
 	looked_in_vain = idx == NO_IDX;
+	if (idx != NO_IDX)
+		hold(HELD_WITH_RECORD);
 	return idx;
-}
-
-/* The worker: others use records for the first time and free them just before it takes those that are free. */
-static _Atomic(struct sfs_session *) grows;
-
-static void table_grow(struct sfs_session *se)
-{
-	for (uint32_t idx; (idx = sfs_high_take(&se->node_high, se->limits.inodes)) != NO_IDX;)
-		free_stack_push(&se->node_free, idx, &se->nodes[idx].hash_next);
 }
 
 uint32_t __wrap_free_stack_take(struct free_stack *s)
 {
-	struct sfs_session *se = atomic_load(&grows);
-	uint32_t first;
+	uint32_t first = __real_free_stack_take(s);
 
-	if (se)
-		table_grow(se);
-	first = __real_free_stack_take(s);
-
+	if (first)
+		hold(HELD_WITH_CHUNK);
 	atomic_store(&duel.taken, true);
 	while (atomic_load(&duel.armed))
 		sched_yield();
@@ -131,6 +157,9 @@ static int teardown(void **state)
 {
 	struct trimmed *t = *state;
 
+	tests_thread = false;
+	atomic_store(&held.where, HELD_NOT);
+	atomic_store(&duel.armed, false);
 	sfs_session_end(t->se);
 	sfs_session_destroy(t->se);
 	sfs_workers_client_destroy(t->client);
@@ -156,6 +185,7 @@ static uint64_t lookup(struct sfs_req *req, uint64_t ino, bool *created)
 	uint64_t id = node ? sfs_node_id(req->session, node) : 0;
 
 	looked_in_vain = false;
+	looks = 0;
 	sfs_req_unpin_to(req, (struct sfs_pin_mark){0});
 	return id;
 }
@@ -304,9 +334,23 @@ static void test_waves(void **state)
 		assert_true(known(t->req, t->ids[i], 20000000 + i));
 }
 
+/* Every record of the table was used, and the guest knows them all. */
+static void use_all(struct trimmed *t)
+{
+	bool created;
+
+	for (unsigned i = 0; atomic_load(&t->se->node_high) < t->se->node_cap; i++) {
+		uint64_t id = lookup(t->req, 1 + i, &created);
+
+		assert_true(id != 0);
+		if (i < COUNT)
+			t->ids[i] = id;
+	}
+}
+
 /*
- * A lookup finds room where the worker has all the free records of a table that was once full. A lookup sweeps a few records itself:
- * those after the one that the worker has come to, which the guest still knows.
+ * A search that began before the worker took what is free finds room. A lookup sweeps a few records itself: those after the one that the
+ * worker has come to, which the guest still knows.
  */
 static void test_worker_has_all(void **state)
 {
@@ -314,13 +358,7 @@ static void test_worker_has_all(void **state)
 	struct trimmed *t = *state;
 	bool created;
 
-	for (unsigned i = 0; atomic_load(&t->se->node_high) < t->se->limits.inodes; i++) {
-		uint64_t id = lookup(t->req, 1 + i, &created);
-
-		assert_true(id != 0);
-		if (i <= FORGOTTEN)
-			t->ids[i] = id;
-	}
+	use_all(t);
 	atomic_store(&t->se->node_hand, 0);
 	atomic_store(&duel.taken, false);
 	atomic_store(&duel.armed, true);
@@ -339,10 +377,63 @@ static void test_worker_has_all(void **state)
 	assert_true(created);
 	assert_true(atomic_load(&duel.taken));
 	assert_false(atomic_load(&duel.armed));
-	tests_thread = false;
 }
 
-/* The records that the worker counts are more than when it began. */
+/* New nodes until the guest is told that there is no room: no lookup waits for the worker. How many. */
+static unsigned fill_up(struct trimmed *t, uint64_t first)
+{
+	unsigned count = 0;
+	bool created;
+
+	tests_thread = true;
+	while (lookup(t->req, first + count, &created)) {
+		assert_true(created);
+		count++;
+	}
+	assert_false(looks_forever);
+	tests_thread = false;
+	return count;
+}
+
+/* A worker that is stopped at the worst moment, for good, keeps nobody waiting, and nothing of what the guest may have. */
+static void stopped_worker(struct trimmed *t, int where)
+{
+	enum { FORGOTTEN = 20000 };
+	struct sfs_session_figures f;
+	unsigned count;
+
+	use_all(t);
+	atomic_store(&held.there, false);
+	atomic_store(&held.where, where);
+	for (unsigned i = 0; i < FORGOTTEN; i++)
+		sfs_node_forget(t->se, t->ids[i], 1);
+	atomic_store(&t->se->trim.live, UINT32_MAX - 1);
+	sfs_node_forget(t->se, t->ids[FORGOTTEN], 1);
+	while (!atomic_load(&held.there))
+		sched_yield();
+	count = fill_up(t, 20000000);
+	assert_int_equal(atomic_load(&held.where), where);
+	assert_true(count <= FORGOTTEN);
+	sfs_session_figures(t->se, &f);
+	assert_true(f.inodes >= t->se->limits.inodes - 1); /* the first record is no node's */
+	/* What it had in hand is there in the end, and not more. */
+	atomic_store(&held.where, HELD_NOT);
+	while (atomic_load(&t->se->trim.busy))
+		sched_yield();
+	assert_int_equal(count + fill_up(t, 30000000), FORGOTTEN + 1);
+}
+
+static void test_stopped_with_chunk(void **state)
+{
+	stopped_worker(*state, HELD_WITH_CHUNK);
+}
+
+static void test_stopped_with_record(void **state)
+{
+	stopped_worker(*state, HELD_WITH_RECORD);
+}
+
+/* The records that the worker moves are more than were ever used when it began. */
 static void test_table_grows_meanwhile(void **state)
 {
 	enum { FEW = COUNT / 4 };
@@ -364,8 +455,10 @@ static void test_table_grows_meanwhile(void **state)
 int main(void)
 {
 #define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-	const struct CMUnitTest tests[] = {T(test_memory_returns), T(test_the_known_stay), T(test_waves),
-					   T(test_worker_has_all), T(test_table_grows_meanwhile)};
+	const struct CMUnitTest tests[] = {
+	    T(test_memory_returns),     T(test_the_known_stay),        T(test_waves),
+	    T(test_worker_has_all),     T(test_table_grows_meanwhile), T(test_stopped_with_chunk),
+	    T(test_stopped_with_record)};
 
 	return cmocka_run_group_tests_name("trim", tests, NULL, NULL);
 }

@@ -88,7 +88,7 @@ enum {
 };
 
 struct sfs_session_limits {
-	uint32_t inodes;       /* node records */
+	uint32_t inodes;       /* node records; a large table has some more */
 	uint32_t handles;      /* handle records */
 	uint32_t fds;          /* descriptors of handles and nodes together */
 	uint32_t node_fds;     /* cached O_PATH descriptors of nodes (inode_fds_max) */
