@@ -171,6 +171,7 @@ static const struct sfs_conf_field limits_fields[] = {
      .min = 1u << 20,
      .max = INT64_MAX},
     {.key = "workers", .type = SFS_CONF_UINT, LIMITS(workers), .min = 1, .max = 1024},
+    {.key = "locks", .type = SFS_CONF_UINT, LIMITS(locks), .min = 1, .max = 1u << 30},
     {.key = "lock_waiters", .type = SFS_CONF_UINT, LIMITS(lock_waiters), .max = 1u << 20},
 };
 
@@ -207,6 +208,7 @@ static const struct spinfsd_device_config device_defaults = {
 	       .requests = 256,
 	       .bytes_in_flight = 268435456,
 	       .workers = 4,
+	       .locks = 16384,
 	       .lock_waiters = 256},
 };
 static const struct sfs_conf_field device_item = {

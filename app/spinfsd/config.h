@@ -58,7 +58,7 @@ struct spinfsd_queues_config {
 };
 
 struct spinfsd_limits_config {
-	uint32_t inodes, handles, fds, requests, workers, lock_waiters;
+	uint32_t inodes, handles, fds, requests, workers, locks, lock_waiters;
 	uint64_t bytes_in_flight;
 };
 

@@ -145,6 +145,7 @@ static int make_device(struct spinfsd *d, struct spinfsd_device *dv)
 				       .limits = {.inodes = c->limits.inodes,
 						  .handles = c->limits.handles,
 						  .fds = dv->fds_max,
+						  .locks = c->limits.locks,
 						  .lock_waiters = c->limits.lock_waiters},
 				       .bytes_in_flight_max = c->limits.bytes_in_flight,
 				       .fs = dv->fs,

@@ -14,6 +14,8 @@
 #define BUCKETS_MAX 65536u
 /* Records that sfs_lock_owner_next() looks at before it lets go of the lock. */
 #define SCAN_STEPS 256
+/* An unlock may add a lock, too: that many more than the limit, as a part of it. */
+#define UNLOCK_PART 8
 
 struct sfs_lock_owner {
 	uint64_t nodeid, owner;
@@ -23,7 +25,13 @@ struct sfs_lock_owner {
 	uint32_t handle_idx;
 	uint32_t hash_next;                /* index + 1, also of free records */
 	uint32_t handle_next, handle_prev; /* index + 1 */
-	uint32_t granted;                  /* a lock at least once */
+	uint32_t serial;                   /* of this use of the record */
+	bool granted;                      /* a lock at least once */
+	bool loose;                        /* it may hold fewer than held */
+	uint32_t held;                     /* locks that it holds, at most */
+	uint32_t flying;                   /* of these, what changes that are under way may add */
+	uint64_t added;                    /* what all changes so far could have added */
+	uint64_t start, end;               /* where all of them are, unless held is 0 */
 };
 
 /* A request that waits; free where wait.type is F_UNLCK. */
@@ -58,6 +66,7 @@ int sfs_locks_create(struct sfs_session *se)
 		t->seed = sfs_now_ns() * 0x9e3779b97f4a7c15ull;
 	t->owners = sfs_table_map(t->cap * sizeof(*t->owners));
 	t->buckets = sfs_table_map(buckets * sizeof(*t->buckets));
+	t->held_max = se->limits.locks;
 	t->wait_cap = se->limits.lock_waiters;
 	t->waits = sfs_table_map((t->wait_cap + 1ull) * sizeof(*t->waits));
 	return t->owners && t->buckets && t->waits ? 0 : -ENOMEM;
@@ -140,6 +149,7 @@ static struct sfs_fdent *owner_remove(struct sfs_session *se, struct sfs_lock_ow
 	else
 		atomic_store_explicit(&se->handles[o->handle_idx].locks, o->handle_next,
 				      memory_order_relaxed);
+	t->held -= o->held;
 	o->fd_idx = 0;
 	o->hash_next = t->free;
 	t->free = me;
@@ -198,12 +208,13 @@ static struct sfs_lock_owner *owner_new(struct sfs_req *req, struct sfs_handle *
 					struct sfs_fdent *ent, uint32_t open_flags)
 {
 	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
 	struct sfs_lock_owner *o;
 
 	/* After a RELEASE nobody would look for it any more. */
 	if (atomic_load_explicit(&handle->state, memory_order_acquire) != SFS_REC_LIVE)
 		return NULL;
-	o = owner_alloc(&se->locks);
+	o = owner_alloc(t);
 	if (!o)
 		return NULL;
 	o->nodeid = handle->nodeid;
@@ -211,7 +222,10 @@ static struct sfs_lock_owner *owner_new(struct sfs_req *req, struct sfs_handle *
 	o->fd_idx = (uint32_t)(ent - se->fds) + 1;
 	o->open_flags = open_flags;
 	o->pid = req->in.pid;
-	o->granted = 0;
+	o->granted = o->loose = false;
+	o->held = o->flying = 0;
+	o->added = 0;
+	o->serial = ++t->serial ? t->serial : ++t->serial;
 	owner_link(se, o, handle);
 	return o;
 }
@@ -329,6 +343,7 @@ void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h)
 {
 	uint32_t first;
 
+	sfs_lock_flock_uncount(se, h);
 	do {
 		struct sfs_fdent *ent;
 
@@ -363,7 +378,43 @@ void sfs_locks_reset(const struct sfs_reset *r)
 	}
 }
 
-void sfs_lock_owner_granted(struct sfs_req *req)
+/* --- how many there are --- */
+
+/* For ever those of one use of a record. */
+static struct sfs_lock_owner *owner_of(struct lock_table *t, const struct sfs_lock_count *c)
+{
+	struct sfs_lock_owner *o = owner_get(t, c->nodeid, c->owner);
+
+	return o && o->serial == c->serial ? o : NULL;
+}
+
+static struct sfs_lock_count count_of(const struct sfs_lock_owner *o)
+{
+	return (struct sfs_lock_count){.nodeid = o->nodeid,
+				       .owner = o->owner,
+				       .serial = o->serial,
+				       .flying = o->flying,
+				       .added = o->added};
+}
+
+/*
+ * The owner held @locks after @c was taken, and since then changes that may have added @own were counted in: it holds no more than that and
+ * what others add. True: there were no others.
+ */
+static bool owner_settle(struct lock_table *t, struct sfs_lock_owner *o, const struct sfs_lock_count *c,
+			 uint32_t locks, uint32_t own)
+{
+	uint64_t others = c->flying + (o->added - c->added - own), most = locks + others;
+
+	if (most < o->held) {
+		t->held -= o->held - (uint32_t)most;
+		o->held = (uint32_t)most;
+	}
+	o->loose = others != 0;
+	return others == 0;
+}
+
+bool sfs_lock_count_begin(struct sfs_req *req, struct sfs_lock_count *c)
 {
 	struct sfs_session *se = req->session;
 	struct sfs_lock_owner *o;
@@ -371,7 +422,145 @@ void sfs_lock_owner_granted(struct sfs_req *req)
 	locks_lock(se);
 	o = owner_get(&se->locks, req->in.nodeid, req->arg.lk.owner);
 	if (o)
-		o->granted = 1;
+		*c = count_of(o);
+	locks_unlock(se);
+	return o;
+}
+
+struct sfs_fdent *sfs_lock_count_next(struct sfs_req *req, uint32_t *pos, struct sfs_lock_count *c)
+{
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	struct sfs_fdent *ent = NULL;
+	uint32_t high;
+
+	do {
+		locks_lock(se);
+		high = t->high;
+		for (unsigned i = 0; i < SCAN_STEPS && *pos < high && !ent; i++) {
+			const struct sfs_lock_owner *o = &t->owners[(*pos)++];
+
+			if (o->fd_idx && o->loose && o->held > 1) {
+				*c = count_of(o);
+				ent = owner_pin(req, o);
+			}
+		}
+		locks_unlock(se);
+	} while (!ent && *pos < high);
+	return ent;
+}
+
+void sfs_lock_count_end(struct sfs_session *se, const struct sfs_lock_count *c, uint32_t locks)
+{
+	struct lock_table *t = &se->locks;
+	struct sfs_lock_owner *o;
+
+	locks_lock(se);
+	o = owner_of(t, c);
+	if (o)
+		owner_settle(t, o, c, locks, 0);
+	locks_unlock(se);
+}
+
+/* Where the change leaves nothing of what there was, what there is then is known. */
+static void change_fill(struct sfs_lock_change *c, const struct sfs_lock_owner *o,
+			const struct fuse_lk_in *in, const struct sfs_lock_look *look)
+{
+	bool unlock = in->lk.type == F_UNLCK;
+
+	c->all = o->held == 0 || (in->lk.start <= o->start && in->lk.end >= o->end);
+	if (look) {
+		c->before = look->count;
+		c->known = true;
+		c->after = look->after;
+		c->adds = SFS_MAX(look->adds, 1u);
+		return;
+	}
+	c->before = count_of(o);
+	c->known = c->all;
+	c->after = unlock ? 0 : 1;
+	/* In the midst of another kind of lock, or of nothing. */
+	c->adds = c->all ? c->after : unlock ? 1 : 2;
+}
+
+bool sfs_lock_change_begin(struct sfs_req *req, const struct sfs_lock_look *look, struct sfs_lock_change *c)
+{
+	const struct fuse_lk_in *in = &req->arg.lk;
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	struct sfs_lock_owner *o;
+	bool unlock = in->lk.type == F_UNLCK, fits = true;
+	uint32_t adds;
+
+	*c = (struct sfs_lock_change){0};
+	locks_lock(se);
+	o = owner_get(t, req->in.nodeid, in->owner);
+	if (o && (!look || look->count.serial == o->serial)) {
+		change_fill(c, o, in, look);
+		adds = look ? look->adds : c->adds;
+		/* Who unlocks one after the other is not made to look at each. */
+		fits = adds == 0 || t->held + adds <= t->held_max + (unlock ? t->held_max / UNLOCK_PART : 0);
+	}
+	if (fits && c->before.serial) {
+		if (!unlock) {
+			o->start = o->held ? SFS_MIN(o->start, in->lk.start) : in->lk.start;
+			o->end = o->held ? SFS_MAX(o->end, in->lk.end) : in->lk.end;
+		}
+		o->held += c->adds;
+		o->flying += c->adds;
+		o->added += c->adds;
+		t->held += c->adds;
+	}
+	locks_unlock(se);
+	return fits;
+}
+
+void sfs_lock_change_end(struct sfs_req *req, const struct sfs_lock_change *c, bool done)
+{
+	const struct fuse_lk_in *in = &req->arg.lk;
+	struct sfs_session *se = req->session;
+	struct lock_table *t = &se->locks;
+	struct sfs_lock_owner *o;
+
+	locks_lock(se);
+	o = owner_of(t, &c->before);
+	if (o) {
+		o->flying -= c->adds;
+		if (!done) {
+			o->held -= c->adds;
+			t->held -= c->adds;
+		} else if (!c->known) {
+			o->loose = true;
+		} else if (owner_settle(t, o, &c->before, c->after, c->adds) && c->all) {
+			o->start = in->lk.start;
+			o->end = in->lk.end;
+		}
+		if (done && in->lk.type != F_UNLCK)
+			o->granted = true;
+	}
+	locks_unlock(se);
+}
+
+bool sfs_lock_flock_count(struct sfs_session *se, struct sfs_handle *h, bool *first)
+{
+	struct lock_table *t = &se->locks;
+	bool fits = true;
+
+	locks_lock(se);
+	*first = !atomic_load_explicit(&h->flocked, memory_order_relaxed);
+	if (*first) {
+		fits = t->held < t->held_max;
+		t->held += fits;
+		atomic_store_explicit(&h->flocked, fits, memory_order_relaxed);
+	}
+	locks_unlock(se);
+	return fits;
+}
+
+void sfs_lock_flock_uncount(struct sfs_session *se, struct sfs_handle *h)
+{
+	locks_lock(se);
+	se->locks.held -= atomic_exchange_explicit(&h->flocked, 0, memory_order_relaxed);
 	locks_unlock(se);
 }
 

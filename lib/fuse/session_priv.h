@@ -27,6 +27,8 @@ struct lock_table {
 	uint32_t cap, high, free, bucket_mask;
 	uint64_t seed;
 	_Atomic uint32_t count;
+	uint32_t serial;
+	uint64_t held, held_max; /* locks, at most: record locks of all owners, and flocks; limits.locks */
 	struct lock_wait *waits; /* requests that wait for a record lock */
 	uint32_t wait_cap, wait_high, wait_free;
 	uint64_t wait_serial;
@@ -184,7 +186,7 @@ void sfs_locks_reset(const struct sfs_reset *r);
 /** @req waits for a record lock from now on, until sfs_lock_wait_forget(). */
 void sfs_lock_wait_add(struct sfs_req *req);
 void sfs_lock_wait_forget(struct sfs_req *req);
-/** Forgets the owners that came through @h, whose last pin has gone. */
+/** Forgets the locks of @h, whose last pin has gone, and the owners that came through it. */
 void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h);
 
 /* node.c */

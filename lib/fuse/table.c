@@ -416,6 +416,7 @@ struct sfs_handle *sfs_handle_open(struct sfs_req *req, uint64_t nodeid, int fd,
 	h->open_flags = open_flags;
 	h->flags = flags;
 	atomic_store_explicit(&h->locks, 0, memory_order_relaxed);
+	atomic_store_explicit(&h->flocked, 0, memory_order_relaxed);
 	atomic_store_explicit(&h->busy, 0, memory_order_relaxed);
 	memset(h->drv, 0, sizeof(h->drv));
 	assert(req->pin_handle_count < SFS_ARRAY_SIZE(req->pin_handle));
@@ -459,7 +460,8 @@ void sfs_handle_unpin(struct sfs_session *se, struct sfs_handle *h)
 		return;
 	if (se->fs->handle_free)
 		se->fs->handle_free(se, h);
-	if (SFS_UNLIKELY(atomic_load_explicit(&h->locks, memory_order_relaxed)))
+	if (SFS_UNLIKELY(atomic_load_explicit(&h->locks, memory_order_relaxed) ||
+			 atomic_load_explicit(&h->flocked, memory_order_relaxed)))
 		sfs_locks_handle_gone(se, h);
 	if (h->fd_idx)
 		sfs_fd_unlink(se, &se->fds[h->fd_idx - 1]);

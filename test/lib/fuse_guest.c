@@ -84,6 +84,8 @@ void fg_start_engine(struct fg *g, const struct sfs_fs_ops *ops, const char *opt
 	so.needed_flags = info.needed_flags;
 	if (!so.limits.node_fds)
 		so.limits.node_fds = info.node_fds_max;
+	if (!so.limits.locks)
+		so.limits.locks = 16384;
 	if (!so.limits.lock_waiters)
 		so.limits.lock_waiters = 64;
 	so.block_policy = info.block_policy;

@@ -151,7 +151,7 @@ static void device_make(void)
 	    .reactors = sim.reactors,
 	    .reactor_count = sim.plan.reactors,
 	    .workers_max = 4,
-	    .limits = {.inodes = 4096, .handles = 256, .fds = 512, .lock_waiters = 16},
+	    .limits = {.inodes = 4096, .handles = 256, .fds = 512, .locks = 64, .lock_waiters = 16},
 	    .fs = sim.fs,
 	    .numa_node = -1,
 	    .numa = &sfs_env_numa_host};

@@ -94,6 +94,7 @@ static void test_minimal(void **state)
 	assert_int_equal(cfg.devices[0].limits.requests, 256);
 	assert_int_equal(cfg.devices[0].limits.bytes_in_flight, 268435456);
 	assert_int_equal(cfg.devices[0].limits.workers, 4);
+	assert_int_equal(cfg.devices[0].limits.locks, 16384);
 	assert_int_equal(cfg.devices[0].limits.lock_waiters, 256);
 	assert_string_equal(cfg.devices[0].fs.driver, "null");
 	assert_int_equal(json_object_size(cfg.devices[0].fs.options.json), 0);
@@ -118,7 +119,8 @@ static const char example[] =
     "      \"on_disconnect\": \"listen\",\n"
     "      \"queues\": { \"request_count\": 4, \"size_max\": 1024, \"reactors\": [\"r0\", \"r1\"] },\n"
     "      \"limits\": { \"inodes\": 4194304, \"handles\": 65536, \"fds\": 4096, \"requests\": 256,\n"
-    "        \"bytes_in_flight\": 268435456, \"workers\": 4, \"lock_waiters\": 256 },\n"
+    "        \"bytes_in_flight\": 268435456, \"workers\": 4, \"locks\": 1000,\n"
+    "        \"lock_waiters\": 256 },\n"
     "      \"fs\": { \"driver\": \"passthrough\", \"options\": { \"shared_dir\": \"/srv/data\", \"cache\": "
     "\"auto\",\n"
     "        \"entry_timeout_ms\": null, \"xattr\": true } } },\n"
@@ -142,6 +144,7 @@ static void check_example(const struct spinfsd_config *cfg)
 	assert_int_equal(cfg->device_count, 2);
 	assert_string_equal(cfg->devices[0].socket.group, "kvm");
 	assert_int_equal(cfg->devices[0].socket.mode, 0660);
+	assert_int_equal(cfg->devices[0].limits.locks, 1000);
 	assert_int_equal(cfg->devices[0].queues.reactor_count, 2);
 	assert_int_equal(cfg->devices[0].queues.reactors[1], 1);
 	assert_int_equal(cfg->devices[1].queues.request_count, 1);
@@ -330,6 +333,8 @@ static void test_device_errors(void **state)
 	expect_error(
 	    "{\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\"fs\":{\"driver\":\"zfs\"}}]}",
 	    "F:1:62: devices[0].fs.driver: \"zfs\" is not one of passthrough, mem, null");
+	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\"limits\":{\"locks\":0}}]}",
+		     "F:1:65: devices[0].limits.locks: 0 is not a whole number from 1 to 1073741824");
 	expect_error("{\"devices\":[{\"tag\":\"\"}]}",
 		     "F:1:20: devices[0].tag: \"\" is not a string of 1 to 36 bytes");
 	expect_error("{\"devices\":[{\"tag\":\"01234567890123456789012345678901234ä\"}]}",

@@ -657,6 +657,173 @@ static void test_waits_end(void **state)
 	assert_int_equal(r->g.lanes[0].in_flight, 0);
 }
 
+/* --- limits.locks --- */
+
+#define LOCKS 16
+
+static void start_few_locks(struct rig *r, const char *policy)
+{
+	static const struct sfs_session_limits few = {
+	    .inodes = 1024, .handles = 64, .fds = 256, .locks = LOCKS, .lock_waiters = 4};
+	char options[64];
+
+	snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policy);
+	rig_start_with(r, options, RIG_FLAGS_ALL, &few);
+}
+
+static uint64_t limit_hits(struct rig *r)
+{
+	struct sfs_session_figures fig;
+
+	sfs_session_figures(r->g.se, &fig);
+	return fig.limit_hits;
+}
+
+/* Locks every other byte from @from on until that is refused; how many. */
+static unsigned lock_bytes(struct rig *r, const struct opened *o, uint64_t owner, uint64_t from)
+{
+	uint64_t hits = limit_hits(r);
+	unsigned n = 0;
+	int rc;
+
+	while ((rc = set(r, o->node, o->a, owner, F_WRLCK, from + 2 * n, from + 2 * n)) == 0) {
+		assert_true(n < 10 * LOCKS);
+		n++;
+	}
+	assert_int_equal(rc, -ENOLCK);
+	assert_int_equal(limit_hits(r), hits + 1);
+	return n;
+}
+
+static void test_locks_bounded(void **state)
+{
+	const char *const policies[] = {"auto", "never", "always"};
+	struct rig *r = *state;
+
+	for (unsigned p = 0; p < 3; p++) {
+		struct opened o;
+
+		start_few_locks(r, policies[p]);
+		o = open_twice(r, O_RDWR);
+		assert_int_equal(lock_bytes(r, &o, ALICE, 0), LOCKS);
+		/* All of a device count together. */
+		assert_int_equal(lock_bytes(r, &o, BOB, 1000), 0);
+		assert_int_equal(wait_end(r, wait_send(r, o.node, o.b, BOB, F_WRLCK, 1000, 1000, 0)),
+				 -ENOLCK);
+		assert_int_equal(set_flock(r, o.node, o.b, F_RDLCK), -ENOLCK);
+		/* What does not add one goes on: the same again, another kind, two that become one. */
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 4, 4), 0);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_RDLCK, 4, 4), 0);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 1, 1), 0);
+		assert_int_equal(lock_bytes(r, &o, BOB, 1000), 1);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 4, 9), 0);
+		assert_int_equal(lock_bytes(r, &o, BOB, 2000), 3);
+		/* All of an owner's. */
+		assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+		assert_int_equal(lock_bytes(r, &o, CAROL, 3000), 4);
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 0, INT64_MAX), 0);
+		assert_int_equal(lock_bytes(r, &o, CAROL, 4000), LOCKS - 4);
+		assert_int_equal(fc_release(&r->c, o.node, o.a), 0);
+		o.a = o.b;
+		assert_int_equal(lock_bytes(r, &o, DAVE, 0), LOCKS);
+		rig_stop(r);
+	}
+}
+
+/* What merges, goes again or is not granted uses nothing up, of an owner that comes back to it as of those that do not. */
+static void test_locks_that_do_not_add(void **state)
+{
+	enum { OWNERS = 4, TIMES = 10 * LOCKS };
+	struct rig *r = *state;
+	struct opened o;
+
+	start_few_locks(r, "auto");
+	o = open_twice(r, O_RDWR);
+	for (unsigned i = 0; i < TIMES; i++)
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, i, i), 0);
+	for (unsigned i = 0; i < TIMES; i++)
+		assert_int_equal(set(r, o.node, o.a, BOB, i % 2 ? F_WRLCK : F_RDLCK, i, i), -EAGAIN);
+	for (unsigned i = 0; i < TIMES; i++) {
+		assert_int_equal(set(r, o.node, o.a, BOB, F_WRLCK, 1000, 1009), 0);
+		assert_int_equal(set(r, o.node, o.a, BOB, F_RDLCK, 1010, 1019), 0);
+		assert_int_equal(set(r, o.node, o.a, BOB, F_UNLCK, 1000, 1014), 0);
+		assert_int_equal(set(r, o.node, o.a, BOB, F_UNLCK, 1015, 1019), 0);
+	}
+	assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+	/* Each holds one, of two that merged. */
+	for (uint64_t owner = 1; owner <= OWNERS; owner++) {
+		assert_int_equal(set(r, o.node, o.b, owner, F_WRLCK, 10000 * owner, 10000 * owner), 0);
+		assert_int_equal(set(r, o.node, o.b, owner, F_WRLCK, 10000 * owner + 2, 10000 * owner + 2),
+				 0);
+		assert_int_equal(set(r, o.node, o.b, owner, F_WRLCK, 10000 * owner, 10000 * owner + 2), 0);
+	}
+	assert_int_equal(limit_hits(r), 0);
+	assert_int_equal(lock_bytes(r, &o, CAROL, 1000), LOCKS - 1 - OWNERS);
+}
+
+/* An unlock in the middle makes two of one. */
+static void test_locks_split(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	unsigned n = 0;
+	int rc;
+
+	start_few_locks(r, "auto");
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, INT64_MAX), 0);
+	while ((rc = set(r, o.node, o.a, ALICE, F_UNLCK, 10 + 10 * n, 10 + 10 * n)) == 0) {
+		assert_true(n < 10 * LOCKS);
+		n++;
+	}
+	assert_int_equal(rc, -ENOLCK);
+	assert_true(n >= LOCKS - 1 && n <= LOCKS + LOCKS / 8);
+	/* Each by itself can go nevertheless. */
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(set(r, o.node, o.a, ALICE, F_UNLCK, 11 + 10 * i, 19 + 10 * i), 0);
+	assert_int_equal(set(r, o.node, o.b, BOB, F_WRLCK, 11, 19), 0);
+	assert_int_equal(flush(r, o.node, o.a, BOB), 0);
+	/* Another kind in the middle makes three. */
+	assert_int_equal(set(r, o.node, o.a, ALICE, F_WRLCK, 0, INT64_MAX), 0);
+	for (n = 0; (rc = set(r, o.node, o.a, ALICE, F_RDLCK, 10 + 10 * n, 10 + 10 * n)) == 0; n++)
+		assert_true(n < LOCKS);
+	assert_int_equal(rc, -ENOLCK);
+	assert_int_equal(n, (LOCKS - 1) / 2);
+}
+
+static void test_flocks_bounded(void **state)
+{
+	struct rig *r = *state;
+	struct opened o;
+	uint64_t fh[LOCKS];
+	int fd;
+
+	start_few_locks(r, "auto");
+	o = open_twice(r, O_RDWR);
+	for (unsigned i = 0; i < LOCKS; i++) {
+		assert_int_equal(fc_open(&r->c, o.node, O_RDWR, &fh[i]), 0);
+		assert_int_equal(set_flock(r, o.node, fh[i], F_RDLCK), 0);
+		assert_int_equal(set_flock(r, o.node, fh[i], F_RDLCK), 0);
+		/* Not granted. */
+		assert_int_equal(set_flock(r, o.node, o.b, F_WRLCK), i < LOCKS - 1 ? -EAGAIN : -ENOLCK);
+	}
+	assert_int_equal(set_flock(r, o.node, o.a, F_RDLCK), -ENOLCK);
+	assert_int_equal(set_flock(r, o.node, fh[0], F_UNLCK), 0);
+	assert_int_equal(set_flock(r, o.node, fh[0], F_UNLCK), 0);
+	assert_int_equal(set_flock(r, o.node, o.a, F_RDLCK), 0);
+	assert_int_equal(lock_bytes(r, &o, ALICE, 0), 0);
+	assert_int_equal(fc_release(&r->c, o.node, fh[1]), 0);
+	UNTIL(set(r, o.node, o.a, ALICE, F_WRLCK, 0, 0) == 0);
+	assert_int_equal(lock_bytes(r, &o, ALICE, 2), 0);
+	/* A guest that begins anew has all. */
+	fg_reconnect(&r->g);
+	fd = host_open(r);
+	UNTIL(host_lock(fd, F_SETLK, F_WRLCK, 0, 0) == 0);
+	close(fd);
+	o = open_twice(r, O_RDWR);
+	assert_int_equal(lock_bytes(r, &o, ALICE, 0), LOCKS);
+}
+
 /* --- several threads --- */
 
 struct locker {
@@ -703,7 +870,7 @@ static void *locker_thread(void *arg)
 	return NULL;
 }
 
-/* Whatever comes between, at the end nothing is locked and no descriptor is left. */
+/* Whatever comes between, at the end nothing is locked or counted and no descriptor is left. */
 static void test_several_threads(void **state)
 {
 	const char *const policies[] = {"always", "never"};
@@ -711,13 +878,11 @@ static void test_several_threads(void **state)
 
 	for (unsigned p = 0; p < 2; p++) {
 		struct locker a = {.random = 1}, b = {.random = 2};
-		char options[64];
 		pthread_t t;
 		uint64_t fds;
 		int fd;
 
-		snprintf(options, sizeof(options), ", \"inline_blocking\": \"%s\"", policies[p]);
-		rig_start(r, options);
+		start_few_locks(r, policies[p]);
 		a.o = b.o = open_twice(r, O_RDWR);
 		fds = fds_of(r);
 		a.c = r->c;
@@ -735,6 +900,7 @@ static void test_several_threads(void **state)
 		fd = host_open(r);
 		assert_int_equal(host_lock(fd, F_SETLK, F_WRLCK, 0, 0), 0);
 		close(fd);
+		assert_int_equal(lock_bytes(r, &a.o, DAVE, 0), LOCKS);
 		fc_fini(&b.c);
 		rig_stop(r);
 	}
@@ -764,6 +930,10 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_two_guests, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_waiters_bounded, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_waits_end, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_locks_bounded, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_locks_that_do_not_add, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_locks_split, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_flocks_bounded, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_several_threads, rig_setup, rig_teardown),
 	};
 

@@ -198,18 +198,47 @@ static struct sfs_fdent *pt_owner_get(struct sfs_req *req, int *err)
 
 /* --- SETLK, SETLKW --- */
 
-static int64_t pt_unlock_record(struct sfs_req *req)
+/* The rest of the owner's locks stays as it is. PT_ELSEWHERE: perhaps too many, to be counted on a worker. */
+static int64_t pt_change_record(struct sfs_req *req, const struct sfs_fdent *ent,
+				const struct sfs_lock_look *look)
+{
+	struct flock lock = pt_flock(&req->arg.lk.lk);
+	struct sfs_lock_change change;
+	int64_t rc;
+
+	if (!sfs_lock_change_begin(req, look, &change))
+		return PT_ELSEWHERE;
+	rc = PT_CALL(fcntl(ent->fd, F_OFD_SETLK, &lock));
+	sfs_lock_change_end(req, &change, rc == 0);
+	if (lock.l_type == F_UNLCK)
+		sfs_session_wake(req->session);
+	return rc;
+}
+
+/* The descriptor to lock or unlock with; NULL: *err, or 0: nothing is locked. */
+static struct sfs_fdent *pt_change_owner(struct sfs_req *req, int *err)
+{
+	uint32_t flags;
+
+	*err = 0;
+	if (req->arg.lk.lk.type == F_UNLCK)
+		return sfs_lock_owner_find(req, req->in.nodeid, req->arg.lk.owner, 0, &flags);
+	return pt_owner_get(req, err);
+}
+
+static int64_t pt_lock_record(struct sfs_req *req)
 {
 	const struct fuse_lk_in *in = &req->arg.lk;
 	struct flock lock = pt_flock(&in->lk);
 	struct sfs_fdent *ent;
-	uint32_t flags;
-	int64_t rc = 0;
+	int64_t rc;
+	int err;
 
-	if (in->lk.start == 0 && in->lk.end == INT64_MAX)
-		ent = sfs_lock_owner_drop(req, req->in.nodeid, in->owner);
-	else
-		ent = sfs_lock_owner_find(req, req->in.nodeid, in->owner, 0, &flags);
+	if (in->lk.type != F_UNLCK || in->lk.start != 0 || in->lk.end != INT64_MAX) {
+		ent = pt_change_owner(req, &err);
+		return ent ? pt_change_record(req, ent, NULL) : err;
+	}
+	ent = sfs_lock_owner_drop(req, req->in.nodeid, in->owner);
 	if (!ent)
 		return 0; /* it holds none */
 	rc = PT_CALL(fcntl(ent->fd, F_OFD_SETLK, &lock));
@@ -217,31 +246,22 @@ static int64_t pt_unlock_record(struct sfs_req *req)
 	return rc;
 }
 
-static int64_t pt_lock_record(struct sfs_req *req)
-{
-	struct flock lock = pt_flock(&req->arg.lk.lk);
-	struct sfs_fdent *ent;
-	int err = 0;
-
-	if (lock.l_type == F_UNLCK)
-		return pt_unlock_record(req);
-	ent = pt_owner_get(req, &err);
-	if (!ent)
-		return err;
-	err = (int)PT_CALL(fcntl(ent->fd, F_OFD_SETLK, &lock));
-	if (err == 0)
-		sfs_lock_owner_granted(req);
-	return err;
-}
-
 static int64_t pt_lock_flock(struct sfs_req *req)
 {
 	uint32_t type = req->arg.lk.lk.type;
 	int how = type == F_UNLCK ? LOCK_UN : type == F_RDLCK ? LOCK_SH : LOCK_EX;
-	int64_t rc = PT_CALL(flock(pt_op(req)->ent->fd, how | LOCK_NB));
+	struct pt_op *op = pt_op(req);
+	bool first = false;
+	int64_t rc;
 
+	if (type != F_UNLCK && !sfs_lock_flock_count(req->session, op->handle, &first))
+		return PT_ELSEWHERE;
+	rc = PT_CALL(flock(op->ent->fd, how | LOCK_NB));
+	/* One that was not changed to another kind stays counted until it is unlocked: at most one a handle. */
+	if (rc < 0 ? first : type == F_UNLCK)
+		sfs_lock_flock_uncount(req->session, op->handle);
 	/* What it held before went first, even where the new one is not to be had. */
-	if (type == F_UNLCK || pt_op(req)->done++ == 0)
+	if (type == F_UNLCK || op->done++ == 0)
 		sfs_session_wake(req->session);
 	return rc;
 }
@@ -256,12 +276,102 @@ static int64_t pt_lock_fn(struct sfs_req *req)
 	return rc;
 }
 
+/* --- at the limit --- */
+
+static int pt_count_lock(void *arg, struct flock *lock)
+{
+	++*(uint32_t *)arg;
+	return 0;
+}
+
+/* Counts the locks of one more owner. False: all that there are have been. */
+static bool pt_recount(struct sfs_req *req, uint32_t *pos)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	struct sfs_lock_count count;
+	struct sfs_fdent *ent = sfs_lock_count_next(req, pos, &count);
+	uint32_t locks = 0;
+
+	if (!ent)
+		return false;
+	if (pt_fdinfo_each(req, ent->fd, pt_count_lock, &locks) == 0)
+		sfs_lock_count_end(req->session, &count, locks);
+	sfs_req_unpin_to(req, mark);
+	return true;
+}
+
+struct pt_look {
+	struct fuse_file_lock want;
+	int64_t locks, more; /* that there are; by which they will be more */
+};
+
+/* What becomes of one of the owner's locks: it merges with the new one, or loses a part or its middle. */
+static int pt_look_lock(void *arg, struct flock *lock)
+{
+	struct pt_look *look = arg;
+	uint64_t start = (uint64_t)lock->l_start,
+		 end = lock->l_len ? start + (uint64_t)lock->l_len - 1 : INT64_MAX;
+	bool same = (uint32_t)lock->l_type == look->want.type;
+
+	look->locks++;
+	if (start > look->want.end + same || look->want.start > end + same)
+		return 0;
+	look->more--;
+	if (!same)
+		look->more += (start < look->want.start) + (end > look->want.end);
+	return 0;
+}
+
+/* Does what adds no more than there is room for. */
+static int64_t pt_lock_looked(struct sfs_req *req)
+{
+	struct pt_look found = {.want = req->arg.lk.lk, .more = req->arg.lk.lk.type != F_UNLCK};
+	struct sfs_lock_look look;
+	struct sfs_fdent *ent;
+	int rc;
+
+	ent = pt_change_owner(req, &rc);
+	if (!ent)
+		return rc;
+	if (!sfs_lock_count_begin(req, &look.count))
+		return PT_ELSEWHERE;
+	rc = pt_fdinfo_each(req, ent->fd, pt_look_lock, &found);
+	if (rc < 0)
+		return rc;
+	look.after = (uint32_t)(found.locks + found.more);
+	look.adds = found.more > 0 ? (uint32_t)found.more : 0;
+	return pt_change_record(req, ent, &look);
+}
+
+/*
+ * The device may hold as many locks as it may: counts until there is room. Who still finds none has to see whether it needs any. A worker:
+ * that takes as long as there are locks.
+ */
+static int64_t pt_lock_full_fn(struct sfs_req *req)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	uint32_t pos = 0;
+	int64_t rc;
+
+	do {
+		rc = pt_lock_fn(req);
+	} while (rc == PT_ELSEWHERE && pt_recount(req, &pos));
+	if (rc == PT_ELSEWHERE && !(req->arg.lk.lk_flags & FUSE_LK_FLOCK)) {
+		rc = pt_lock_looked(req);
+		sfs_req_unpin_to(req, mark);
+	}
+	if (rc != PT_ELSEWHERE)
+		return rc;
+	sfs_session_limit_hit(req->session);
+	return -ENOLCK;
+}
+
 int pt_setlk(struct sfs_req *req)
 {
 	int rc;
 
 	if (req->step == PT_END)
-		return pt_end(req);
+		return req->res == PT_ELSEWHERE ? pt_slow(req, PT_END, pt_lock_full_fn) : pt_end(req);
 	rc = pt_lock_pin(req);
 	return rc < 0 ? rc : pt_block(req, PT_END, pt_lock_fn);
 }
@@ -352,6 +462,8 @@ int pt_setlkw(struct sfs_req *req)
 			return rc;
 		break;
 	case PT_END:
+		if (req->res == PT_ELSEWHERE)
+			return pt_slow(req, PT_END, pt_lock_full_fn);
 		return req->res == -EAGAIN ? pt_lock_wait(req) : pt_end(req);
 	case LOCK_CIRCLE:
 		return req->res < 0 ? (int)req->res : sfs_req_wait_lock(req, LOCK_WOKEN, op->offset);

@@ -62,8 +62,60 @@ struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *han
 struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos,
 				      struct sfs_lock_holder *holder);
 
-/** The owner of a lock request was granted it: it may stand in others' way from now on. */
-void sfs_lock_owner_granted(struct sfs_req *req);
+/* --- how many locks there are (limits.locks) --- */
+
+/*
+ * The host alone knows how many record locks an owner holds: they merge and split. So for each owner no more than an upper bound is known,
+ * which changes raise by what they may add. Where that is too much the caller counts what there is, of owners that may have fewer, and
+ * tries again.
+ */
+
+/** An owner's record at some moment. */
+struct sfs_lock_count {
+	uint64_t nodeid, owner, added;
+	uint32_t serial, flying;
+};
+
+/** What a change will do, by a look at what the owner holds. */
+struct sfs_lock_look {
+	struct sfs_lock_count count; /* taken before the look */
+	uint32_t after;              /* locks that it will hold */
+	uint32_t adds;               /* how many more than now; 0: or fewer */
+};
+
+/** A change under way. */
+struct sfs_lock_change {
+	struct sfs_lock_count before;
+	uint32_t adds, after;
+	bool all, known;
+};
+
+/**
+ * Before the caller locks or unlocks for @req's owner, through the descriptor that it has pinned: counts in what that may add, by @look, or
+ * where NULL at worst. False: limits.locks would be exceeded, nothing was counted.
+ */
+bool sfs_lock_change_begin(struct sfs_req *req, const struct sfs_lock_look *look, struct sfs_lock_change *c);
+
+/** After it. @done: the host did it; an owner that was granted a lock may stand in others' way from now on. */
+void sfs_lock_change_end(struct sfs_req *req, const struct sfs_lock_change *c, bool done);
+
+/** Begins a look at @req's owner. False: it is not known any more. */
+bool sfs_lock_count_begin(struct sfs_req *req, struct sfs_lock_count *c);
+
+/**
+ * The next owner, of any node, that may hold fewer locks than are counted: *@pos begins at 0. Its descriptor, pinned by @req; NULL: no more.
+ * The caller counts and says so. A worker: it may look at the whole table.
+ */
+struct sfs_fdent *sfs_lock_count_next(struct sfs_req *req, uint32_t *pos, struct sfs_lock_count *c);
+
+/** It held @locks. */
+void sfs_lock_count_end(struct sfs_session *se, const struct sfs_lock_count *c, uint32_t locks);
+
+/** Before a flock of @h (pinned): counts it as one lock. *@first: it was not counted before. False: limits.locks would be exceeded. */
+bool sfs_lock_flock_count(struct sfs_session *se, struct sfs_handle *h, bool *first);
+
+/** It holds none. The end of a handle does that by itself. */
+void sfs_lock_flock_uncount(struct sfs_session *se, struct sfs_handle *h);
 
 /* --- who waits for whom --- */
 

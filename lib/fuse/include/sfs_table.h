@@ -73,9 +73,9 @@ struct sfs_handle {
 	uint32_t flags;        /* SFS_HANDLE_*, and the driver's above bit 8 */
 	_Atomic uint32_t busy; /* directory position in use by one request: sfs_handle_lock() */
 	uint32_t next_free;
-	_Atomic uint32_t locks; /* index + 1 of the first lock owner that came through it: sfs_lock.h */
-	uint32_t pad;
-	uint64_t drv[3]; /* the driver's: a directory's position, ... */
+	_Atomic uint32_t locks;   /* index + 1 of the first lock owner that came through it: sfs_lock.h */
+	_Atomic uint32_t flocked; /* its flock is counted: sfs_lock.h */
+	uint64_t drv[3];          /* the driver's: a directory's position, ... */
 };
 
 enum { SFS_REC_FREE, SFS_REC_LIVE, SFS_REC_DEAD };
@@ -92,6 +92,7 @@ struct sfs_session_limits {
 	uint32_t handles;      /* handle records */
 	uint32_t fds;          /* descriptors of handles and nodes together */
 	uint32_t node_fds;     /* cached O_PATH descriptors of nodes (inode_fds_max) */
+	uint32_t locks;        /* locks that are held */
 	uint32_t lock_waiters; /* requests that wait for a lock at a time */
 };
 
