@@ -743,7 +743,7 @@ static void test_no_room_for_a_nodes_descriptor(void **state)
 
 	for (unsigned i = 0; i < 5; i++)
 		ents[i] = sfs_fd_insert(se, NULL, rig_fd());
-	assert_int_equal(lookup(10, false, fd), 0);       /* could never be opened again */
+	assert_int_equal(lookup(10, false, fd), 0); /* could never be opened again */
 	/* Nothing is left in the hands of the request, which may be a listing and goes on. */
 	assert_null(sfs_node_get(req, &key, S_IFREG, fd, 1, &created));
 	assert_int_equal(req->pin_node_count, 0);
