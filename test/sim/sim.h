@@ -48,6 +48,7 @@ struct sim {
 	uint64_t trace; /* hash of all that happened */
 	bool verbose;
 	char dir[128]; /* the scratch directory */
+	bool foreign;  /* it is not in memory */
 	const struct sfs_fs_ops *fs;
 	struct sfs_device *dev;
 	struct sfs_mem *mem;
