@@ -1,29 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/*
- * One request of any bytes, in segments of any size, with any room for the answer.
- *
- * Input: room for the answer (4 bytes), the segments' sizes (2 bytes each), then the request from its header on.
- */
-#include "fuzz_rig.h"
+/* One request of any bytes, in segments of any size, with any room for the answer. */
+#include "fuzz_input.h"
+#include "fuzz_mem.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static uint8_t bytes[FZ_BYTES];
-	struct fuzz_in in = {data, data + size};
-	struct fz_msg m = {.in = bytes};
-	struct {
-		uint32_t room;
-		uint16_t in_piece, out_piece;
-	} shape;
+	struct fz_msg m = fuzz_input(data, size);
 
-	fuzz_take(&in, &shape, sizeof(shape));
-	m.in_piece = shape.in_piece;
-	m.out_piece = shape.out_piece;
-	m.out_bytes = shape.room % (FZ_BYTES + 1);
-	m.in_bytes = (uint32_t)SFS_MIN(fuzz_left(&in), sizeof(bytes));
-	fuzz_take(&in, bytes, m.in_bytes);
-	fz_begin();
+	fz_begin(&fuzz_mem);
 	fz_request(&m);
-	fz_end();
+	fz_end(&fuzz_mem);
 	return 0;
 }

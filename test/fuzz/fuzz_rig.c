@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
+#include <string.h>
 #include <sys/stat.h>
 
 #include "fuzz_rig.h"
-#include "../lib/none_aio.h"
 #include "sfs_log.h"
-#include "sfs_mem_fs.h"
 
 static struct sfs_session *se;
 static struct sfs_lane lane;
@@ -118,28 +117,29 @@ static void simple(uint32_t opcode, const void *arg, uint32_t arg_bytes, const c
 	MUST(head && head->error == 0);
 }
 
-void fz_begin(void)
+void fz_begin(const struct fz_fs *of)
 {
-	static const char options[] = "{\"size_mib\": 4, \"inodes\": 64}";
 	const struct fuse_init_in init = {.major = 7, .minor = 38, .flags = INT32_MAX};
 	const struct fuse_create_in create = {.flags = 2 /* O_RDWR */, .mode = S_IFREG | 0644};
 	const struct fuse_mkdir_in mkdir = {.mode = 0755};
-	struct sfs_session_opts so = {.fs = &sfs_fs_mem,
+	struct sfs_session_opts so = {.fs = of->ops,
 				      .limits = {.inodes = 64, .handles = 16, .fds = 16, .lock_waiters = 4},
 				      .block_policy = SFS_BLOCK_NEVER,
 				      .lane_count = 1,
 				      .workers = (void *)&lane};
-	struct sfs_lane_opts lo = {.slot_count = 4, .workers = so.workers, .engine = &none_aio};
+	struct sfs_lane_opts lo = {
+	    .slot_count = 4, .workers = so.workers, .engine = of->engine, .aio.depth = 4};
 	struct sfs_fs_info info = {0};
 	struct sfs_conf_doc *doc;
 	struct sfs_conf_err err;
 
 	sfs_log_setup(SFS_LOG_OFF, SFS_LOG_STDERR);
-	MUST(sfs_conf_doc_parse(options, sizeof(options) - 1, "options", &doc, &err) == 0);
-	MUST(sfs_fs_mem.create(sfs_conf_doc_root(doc), &fs, &info, &err) == 0);
+	MUST(sfs_conf_doc_parse(of->options, strlen(of->options), "options", &doc, &err) == 0);
+	MUST(of->ops->create(sfs_conf_doc_root(doc), &fs, &info, &err) == 0);
 	sfs_conf_doc_destroy(doc);
 	so.fs_ctx = fs;
 	so.init_flags = info.init_flags;
+	so.limits.node_fds = SFS_MIN(info.node_fds_max, 8u);
 	MUST(sfs_session_create(&so, &se) == 0 && sfs_session_begin(se) == 0);
 	lo.session = se;
 	MUST(sfs_lane_init(&lane, &lo) == 0);
@@ -150,7 +150,7 @@ void fz_begin(void)
 	simple(FUSE_SYMLINK, NULL, 0, "link\0target", 12);
 }
 
-void fz_end(void)
+void fz_end(const struct fz_fs *of)
 {
 	struct sfs_session_figures fig;
 
@@ -160,5 +160,5 @@ void fz_end(void)
 	sfs_session_figures(se, &fig);
 	MUST(fig.inodes == 0 && fig.handles == 0 && fig.fds == 0);
 	sfs_session_destroy(se);
-	sfs_fs_mem.destroy(fs);
+	of->ops->destroy(fs);
 }

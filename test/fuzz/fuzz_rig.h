@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A session over the in-memory filesystem with a few objects in it, and requests of any bytes in any segments. Worker calls
+ * A session over a filesystem with a few objects in it, and requests of any bytes in any segments. Worker calls
  * run as soon as they are handed over: nothing here depends on time.
  */
 #ifndef FUZZ_RIG_H
 #define FUZZ_RIG_H
 
 #include "fuzz.h"
+#include "sfs_fs.h"
 #include "sfs_lane.h"
 #include "sfs_proto.h"
 
@@ -20,10 +21,17 @@ struct fz_msg {
 	uint32_t out_bytes;
 };
 
+/** The filesystem: an empty one. */
+struct fz_fs {
+	const struct sfs_fs_ops *ops;
+	const char *options;
+	const struct sfs_aio_ops *engine;
+};
+
 /** Starts with a root that holds a file "file", a directory "dir" and a link "link". */
-void fz_begin(void);
+void fz_begin(const struct fz_fs *fs);
 /** Everything has ended and is given back. */
-void fz_end(void);
+void fz_end(const struct fz_fs *fs);
 
 /**
  * Runs one request to its end and checks what can be said of every answer. Returns the reply in place (its header first), or

@@ -5,7 +5,7 @@
  * Input, again and again: opcode, where the nodeid comes from, room, how many bytes of arguments and names follow, these.
  * Among the arguments the first eight bytes are a handle for operations that begin with one.
  */
-#include "fuzz_rig.h"
+#include "fuzz_mem.h"
 
 #define KNOWN 16
 
@@ -106,7 +106,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t bytes[2048];
 	struct fuzz_in in = {data, data + size};
 
-	fz_begin();
+	fz_begin(&fuzz_mem);
 	for (unsigned i = 0; i < KNOWN; i++) {
 		nodes[i] = 1 + i % 4; /* the root, and what fz_begin() made */
 		handles[i] = 0;
@@ -114,6 +114,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	node_next = handle_next = 4;
 	for (unsigned i = 0; i < 200 && fuzz_left(&in); i++)
 		one(&in, bytes);
-	fz_end();
+	fz_end(&fuzz_mem);
 	return 0;
 }
