@@ -501,7 +501,7 @@ bool sfs_lock_change_begin(struct sfs_req *req, const struct sfs_lock_look *look
 		/* Who unlocks one after the other is not made to look at each. */
 		fits = adds == 0 || t->held + adds <= t->held_max + (unlock ? t->held_max / UNLOCK_PART : 0);
 	}
-	if (fits && c->before.serial) {
+	if (o && fits && c->before.serial) {
 		if (!unlock) {
 			o->start = o->held ? SFS_MIN(o->start, in->lk.start) : in->lk.start;
 			o->end = o->held ? SFS_MAX(o->end, in->lk.end) : in->lk.end;

@@ -97,7 +97,7 @@ static int64_t pt_tmpfile_fn(struct sfs_req *req)
 	rc = pt_caller_label(req, &c, fd);
 	if (rc == 0)
 		rc = pt_create_enter(req, fd, &node);
-	if (rc < 0) {
+	if (rc != 0) {
 		close(fd);
 		return rc;
 	}
