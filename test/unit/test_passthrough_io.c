@@ -551,6 +551,53 @@ static void test_xattr(void **state)
 	assert_int_equal(fc_removexattr(&r->c, f, "user.a"), -ENOSYS);
 }
 
+/* As many names as a list of 64 KiB can tell, where the host's filesystem has room for them. */
+static void test_long_list(void **state)
+{
+	struct rig mem = {.top = "/dev/shm/spinfs-test-XXXXXX"}, *r = &mem;
+	char name[240], *list = calloc(2, 65536), *host = list + 65536;
+	unsigned names = 0;
+	ssize_t bytes;
+	uint64_t f;
+	int fd;
+
+	if (!mkdtemp(mem.top))
+		skip();
+	snprintf(mem.share, sizeof(mem.share), "%s", mem.top);
+	mem.dir = open(mem.share, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	rig_file(r, "f", "");
+	fd = openat(r->dir, "f", O_RDONLY | O_CLOEXEC);
+	memset(name, 'n', sizeof(name));
+	memcpy(name, "user.", 5);
+	name[sizeof(name) - 1] = 0;
+	for (; names < 270; names++) {
+		char number[8];
+
+		snprintf(number, sizeof(number), "%03u", names);
+		memcpy(name + 5, number, 3);
+		if (fsetxattr(fd, name, "v", 1, 0) < 0)
+			break;
+	}
+	rig_start(r, "");
+	f = rig_node(r, ROOT, "f");
+	bytes = flistxattr(fd, host, 65536);
+	assert_int_equal(fc_listxattr(&r->c, f, NULL, 0), bytes);
+	if (bytes > 0) {
+		assert_int_equal(fc_listxattr(&r->c, f, list, (uint32_t)bytes), bytes);
+		assert_memory_equal(list, host, (size_t)bytes);
+		assert_int_equal(fc_listxattr(&r->c, f, list, (uint32_t)bytes - 1), -ERANGE);
+	}
+	rig_stop(r);
+	close(fd);
+	assert_int_equal(unlinkat(r->dir, "f", 0), 0);
+	close(r->dir);
+	assert_int_equal(rmdir(mem.top), 0);
+	free(list);
+	if (names < 270)
+		skip(); /* no such attributes in memory here */
+	assert_true(bytes > 60000);
+}
+
 static void test_acl(void **state)
 {
 	/* Version 2: user::rwx, group::rwx, mask::rwx, group 4711 rwx, other::--- */
@@ -748,13 +795,16 @@ static void test_reconnect(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_data),           T(test_data_direct), T(test_data_uring),
-	    T(test_data_in_memory), T(test_read_paths),  T(test_long_read_takes_turns),
-	    T(test_data_refused),   T(test_open_flags),  T(test_create),
-	    T(test_killpriv),       T(test_setattr),     T(test_access_statfs),
-	    T(test_xattr),          T(test_acl),         T(test_holes_and_copies),
-	    T(test_sync),           T(test_readonly),    T(test_never),
-	    T(test_reconnect),
+	    T(test_data),         T(test_data_direct),
+	    T(test_data_uring),   T(test_data_in_memory),
+	    T(test_read_paths),   T(test_long_read_takes_turns),
+	    T(test_data_refused), T(test_open_flags),
+	    T(test_create),       T(test_killpriv),
+	    T(test_setattr),      T(test_access_statfs),
+	    T(test_xattr),        T(test_long_list),
+	    T(test_acl),          T(test_holes_and_copies),
+	    T(test_sync),         T(test_readonly),
+	    T(test_never),        T(test_reconnect),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
