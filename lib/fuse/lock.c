@@ -12,7 +12,7 @@
 #include "session_priv.h"
 
 #define BUCKETS_MAX 65536u
-/* Records that sfs_lock_owner_next() looks at before it lets go of the lock. */
+/* Records that owners_scan() looks at before it lets go of the lock. */
 #define SCAN_STEPS 256
 /* An unlock may add a lock, too: that many more than the limit, as a part of it. */
 #define UNLOCK_PART 8
@@ -315,8 +315,12 @@ struct sfs_fdent *sfs_lock_owner_pop(struct sfs_req *req, struct sfs_handle *han
 	return ent;
 }
 
-struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos,
-				      struct sfs_lock_holder *holder)
+/*
+ * The next owner that is @wanted, which may note what it likes: *@pos goes on. Its descriptor, pinned by @req; NULL: no more. The lock is let go of
+ * from time to time.
+ */
+static struct sfs_fdent *owners_scan(struct sfs_req *req, uint32_t *pos,
+				     bool (*wanted)(const struct sfs_lock_owner *o, void *arg), void *arg)
 {
 	struct sfs_session *se = req->session;
 	struct lock_table *t = &se->locks;
@@ -329,14 +333,35 @@ struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint
 		for (unsigned i = 0; i < SCAN_STEPS && *pos < high && !ent; i++) {
 			const struct sfs_lock_owner *o = &t->owners[(*pos)++];
 
-			if (o->fd_idx && o->nodeid == nodeid) {
-				*holder = (struct sfs_lock_holder){.owner = o->owner, .pid = o->pid};
+			if (o->fd_idx && wanted(o, arg))
 				ent = owner_pin(req, o);
-			}
 		}
 		locks_unlock(se);
 	} while (!ent && *pos < high);
 	return ent;
+}
+
+struct of_node {
+	uint64_t nodeid;
+	struct sfs_lock_holder *holder;
+};
+
+static bool wants_node(const struct sfs_lock_owner *o, void *arg)
+{
+	const struct of_node *of = arg;
+
+	if (o->nodeid != of->nodeid)
+		return false;
+	*of->holder = (struct sfs_lock_holder){.owner = o->owner, .pid = o->pid};
+	return true;
+}
+
+struct sfs_fdent *sfs_lock_owner_next(struct sfs_req *req, uint64_t nodeid, uint32_t *pos,
+				      struct sfs_lock_holder *holder)
+{
+	struct of_node of = {nodeid, holder};
+
+	return owners_scan(req, pos, wants_node, &of);
 }
 
 void sfs_locks_handle_gone(struct sfs_session *se, struct sfs_handle *h)
@@ -427,27 +452,17 @@ bool sfs_lock_count_begin(struct sfs_req *req, struct sfs_lock_count *c)
 	return o;
 }
 
+static bool wants_count(const struct sfs_lock_owner *o, void *arg)
+{
+	if (!o->loose || o->held < 2)
+		return false;
+	*(struct sfs_lock_count *)arg = count_of(o);
+	return true;
+}
+
 struct sfs_fdent *sfs_lock_count_next(struct sfs_req *req, uint32_t *pos, struct sfs_lock_count *c)
 {
-	struct sfs_session *se = req->session;
-	struct lock_table *t = &se->locks;
-	struct sfs_fdent *ent = NULL;
-	uint32_t high;
-
-	do {
-		locks_lock(se);
-		high = t->high;
-		for (unsigned i = 0; i < SCAN_STEPS && *pos < high && !ent; i++) {
-			const struct sfs_lock_owner *o = &t->owners[(*pos)++];
-
-			if (o->fd_idx && o->loose && o->held > 1) {
-				*c = count_of(o);
-				ent = owner_pin(req, o);
-			}
-		}
-		locks_unlock(se);
-	} while (!ent && *pos < high);
-	return ent;
+	return owners_scan(req, pos, wants_count, c);
 }
 
 void sfs_lock_count_end(struct sfs_session *se, const struct sfs_lock_count *c, uint32_t locks)

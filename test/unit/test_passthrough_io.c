@@ -348,25 +348,6 @@ static void test_killpriv(void **state)
 		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
 	}
 	r->g.uid = r->g.gid = 0;
-	/* These two do not say that anything is to go: whoever is not root loses the bits, as on a local disk. */
-	assert_int_equal(fc_create(&r->c, ROOT, "from", O_RDWR, S_IFREG | 0644, &from, &copy.fh_in), 0);
-	assert_int_equal(fc_write(&r->c, from.nodeid, copy.fh_in, 0, "more", 4), 4);
-	copy.nodeid_out = node;
-	copy.fh_out = fh;
-	for (uint32_t user = 0; user < 2; user++) {
-		bool kept = user == 0 && rig_is_root();
-
-		r->g.uid = r->g.gid = user * 1000;
-		suid_file(r);
-		assert_int_equal(fc_fallocate(&r->c, node, fh, 0, 0, 8192), 0);
-		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
-		suid_file(r);
-		assert_int_equal(fc_call(&r->c, FUSE_COPY_FILE_RANGE, from.nodeid, &copy, sizeof(copy), NULL,
-					 NULL, sizeof(struct fuse_write_out)),
-				 0);
-		assert_int_equal(rig_stat(r, "s").st_mode & 07777, kept ? 06755 : 0755);
-	}
-	r->g.uid = r->g.gid = 0;
 	/* The thread has its capabilities again. */
 	suid_file(r);
 	if (rig_is_root()) {
