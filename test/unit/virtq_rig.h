@@ -53,6 +53,8 @@ struct rig_opts {
 	bool event_idx, no_indirect;
 };
 
+static const struct rig_opts plain = {0};
+
 static inline char *rig_map(uint64_t bytes)
 {
 	char *p = mmap(NULL, bytes + 8192, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
