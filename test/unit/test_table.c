@@ -3,92 +3,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "../../lib/fuse/session_priv.h"
-#include "fuse_rig.h"
-
-static struct sfs_session *se;
-
-/* A request as far as the tables know one. */
-static struct sfs_req *req_new(void)
-{
-	struct sfs_req *req = calloc(1, sizeof(*req));
-
-	assert_non_null(req);
-	req->session = se;
-	return req;
-}
-
-static void begin(uint32_t inodes, uint32_t handles, uint32_t fds, uint32_t node_fds)
-{
-	rig_start(&(struct rig_opts){
-	    .limits = {.inodes = inodes, .handles = handles, .fds = fds, .node_fds = node_fds}});
-	se = rig.se;
-}
-
-static int setup(void **state)
-{
-	begin(64, 8, 16, 4);
-	return 0;
-}
-
-static int setup_tiny(void **state)
-{
-	begin(4, 2, 3, 2);
-	return 0;
-}
-
-static int teardown(void **state)
-{
-	rig_stop();
-	return 0;
-}
-
-static struct sfs_session_figures figures(void)
-{
-	struct sfs_session_figures f;
-
-	sfs_session_figures(se, &f);
-	return f;
-}
-
-static struct sfs_node_key key_of(uint64_t ino, bool handle)
-{
-	struct sfs_node_key key = {.dev = 1, .ino = ino, .btime_ns = ino * 3};
-
-	if (handle) {
-		key.handle_bytes = 8;
-		memcpy(key.handle, &ino, 8);
-	}
-	return key;
-}
-
-/* One lookup as a driver does it; the id. */
-static uint64_t lookup(uint64_t ino, bool handle, int fd)
-{
-	struct sfs_req *req = req_new();
-	const struct sfs_node_key key = key_of(ino, handle);
-	struct sfs_node *node;
-	uint64_t id = 0;
-	bool created;
-
-	node = sfs_node_get(req, &key, S_IFREG, fd, 1, &created);
-	if (node)
-		id = sfs_node_id(se, node);
-	rig_req_end(req);
-	return id;
-}
-
-static bool known(uint64_t id)
-{
-	struct sfs_req *req = req_new();
-	bool yes = sfs_node_pin(req, id);
-
-	rig_req_end(req);
-	return yes;
-}
+#include "table_rig.h"
 
 /* --- handles --- */
 
@@ -666,100 +583,6 @@ static void test_pinned_node_is_not_evicted(void **state)
 	assert_true(known(b));
 }
 
-/* --- descriptors of nodes --- */
-
-static void test_cached_descriptors_are_bounded(void **state)
-{
-	for (uint64_t ino = 10; ino < 50; ino++) {
-		assert_int_not_equal(lookup(ino, true, rig_fd()), 0);
-		assert_true(figures().fds <= 4);
-	}
-	assert_int_equal(figures().fds, 4);
-}
-
-/* Also where each was used since the hand came by, and where it would have far to go. */
-static void test_many_cached_descriptors_are_bounded(void **state)
-{
-	enum { MANY = 3000, NOBODYS_FD = 1 << 30 };
-
-	rig_stop();
-	begin(2 * MANY, 8, 64, MANY);
-	for (uint64_t ino = 10; ino < 10 + MANY * 3 / 2; ino++) {
-		assert_int_not_equal(lookup(ino, true, NOBODYS_FD), 0);
-		assert_true(figures().fds <= MANY);
-	}
-	/* Some were let go for others. */
-	assert_true(figures().fds > MANY / 2);
-}
-
-static void test_descriptor_in_use_is_not_evicted(void **state)
-{
-	struct sfs_req *req = req_new();
-	int fd = rig_fd();
-	uint64_t id = lookup(10, true, fd);
-	struct sfs_node *node = sfs_node_pin(req, id);
-
-	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
-	for (uint64_t ino = 20; ino < 60; ino++)
-		lookup(ino, true, rig_fd());
-	assert_true(rig_fd_open(fd));
-	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
-	rig_req_end(req);
-}
-
-static void test_nodes_without_handle_keep_theirs(void **state)
-{
-	int fd[5];
-
-	for (unsigned i = 0; i < 5; i++) {
-		fd[i] = rig_fd();
-		assert_int_not_equal(lookup(10 + i, false, fd[i]), 0);
-	}
-	for (uint64_t ino = 20; ino < 60; ino++)
-		lookup(ino, true, rig_fd());
-	for (unsigned i = 0; i < 5; i++)
-		assert_true(rig_fd_open(fd[i]));
-}
-
-static void test_second_descriptor_is_closed(void **state)
-{
-	int first = rig_fd(), second = rig_fd();
-
-	lookup(10, true, first);
-	lookup(10, true, second);
-	assert_true(rig_fd_open(first));
-	assert_false(rig_fd_open(second));
-	assert_int_equal(figures().fds, 1);
-}
-
-static void test_no_room_for_a_nodes_descriptor(void **state)
-{
-	struct sfs_req *req = req_new();
-	struct sfs_node_key key = key_of(12, false);
-	struct sfs_fdent *ents[5];
-	bool created;
-	uint64_t id;
-	int fd = rig_fd();
-
-	for (unsigned i = 0; i < 5; i++)
-		ents[i] = sfs_fd_insert(se, NULL, rig_fd());
-	assert_int_equal(lookup(10, false, fd), 0); /* could never be opened again */
-	/* Nothing is left in the hands of the request, which may be a listing and goes on. */
-	assert_null(sfs_node_get(req, &key, S_IFREG, fd, 1, &created));
-	assert_int_equal(req->pin_node_count, 0);
-	rig_req_end(req);
-	assert_true(rig_fd_open(fd));
-	id = lookup(11, true, fd); /* has a handle */
-	assert_int_not_equal(id, 0);
-	assert_false(rig_fd_open(fd));
-	sfs_fd_unlink(se, ents[0]);
-	fd = rig_fd();
-	assert_int_not_equal(lookup(10, false, fd), 0); /* the record that was left found its descriptor */
-	assert_true(rig_fd_open(fd));
-	for (unsigned i = 1; i < 5; i++)
-		sfs_fd_unlink(se, ents[i]);
-}
-
 /* --- guests come and go --- */
 
 static void test_all_is_closed_at_the_end(void **state)
@@ -821,9 +644,6 @@ static void test_root_pinned_over_the_end(void **state)
 	assert_true(known(SFS_ROOT_ID));
 }
 
-#define T(test)      cmocka_unit_test_setup_teardown(test, setup, teardown)
-#define T_TINY(test) cmocka_unit_test_setup_teardown(test, setup_tiny, teardown)
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -852,12 +672,6 @@ int main(void)
 	    T(test_memory_of_nodes),
 	    T(test_memory_of_nodes_without_handles),
 	    T_TINY(test_pinned_node_is_not_evicted),
-	    T(test_cached_descriptors_are_bounded),
-	    T(test_many_cached_descriptors_are_bounded),
-	    T(test_descriptor_in_use_is_not_evicted),
-	    T(test_nodes_without_handle_keep_theirs),
-	    T(test_second_descriptor_is_closed),
-	    T_TINY(test_no_room_for_a_nodes_descriptor),
 	    T(test_all_is_closed_at_the_end),
 	    T(test_request_that_hangs_over_the_end),
 	    T(test_root_pinned_over_the_end),

@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The descriptors that nodes hold: how many stay open, and which ones. */
+#include "table_rig.h"
+
+static void test_cached_descriptors_are_bounded(void **state)
+{
+	for (uint64_t ino = 10; ino < 50; ino++) {
+		assert_int_not_equal(lookup(ino, true, rig_fd()), 0);
+		assert_true(figures().fds <= 4);
+	}
+	assert_int_equal(figures().fds, 4);
+}
+
+/* Also where each was used since the hand came by, and where it would have far to go. */
+static void test_many_cached_descriptors_are_bounded(void **state)
+{
+	enum { MANY = 3000, NOBODYS_FD = 1 << 30 };
+
+	rig_stop();
+	begin(2 * MANY, 8, 64, MANY);
+	for (uint64_t ino = 10; ino < 10 + MANY * 3 / 2; ino++) {
+		assert_int_not_equal(lookup(ino, true, NOBODYS_FD), 0);
+		assert_true(figures().fds <= MANY);
+	}
+	/* Some were let go for others. */
+	assert_true(figures().fds > MANY / 2);
+}
+
+static void test_descriptor_in_use_is_not_evicted(void **state)
+{
+	struct sfs_req *req = req_new();
+	int fd = rig_fd();
+	uint64_t id = lookup(10, true, fd);
+	struct sfs_node *node = sfs_node_pin(req, id);
+
+	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, rig_fd());
+	assert_true(rig_fd_open(fd));
+	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	rig_req_end(req);
+}
+
+static void test_nodes_without_handle_keep_theirs(void **state)
+{
+	int fd[5];
+
+	for (unsigned i = 0; i < 5; i++) {
+		fd[i] = rig_fd();
+		assert_int_not_equal(lookup(10 + i, false, fd[i]), 0);
+	}
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, rig_fd());
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(rig_fd_open(fd[i]));
+}
+
+static void test_second_descriptor_is_closed(void **state)
+{
+	int first = rig_fd(), second = rig_fd();
+
+	lookup(10, true, first);
+	lookup(10, true, second);
+	assert_true(rig_fd_open(first));
+	assert_false(rig_fd_open(second));
+	assert_int_equal(figures().fds, 1);
+}
+
+static void test_no_room_for_a_nodes_descriptor(void **state)
+{
+	struct sfs_req *req = req_new();
+	struct sfs_node_key key = key_of(12, false);
+	struct sfs_fdent *ents[5];
+	bool created;
+	uint64_t id;
+	int fd = rig_fd();
+
+	for (unsigned i = 0; i < 5; i++)
+		ents[i] = sfs_fd_insert(se, NULL, rig_fd());
+	assert_int_equal(lookup(10, false, fd), 0); /* could never be opened again */
+	/* Nothing is left in the hands of the request, which may be a listing and goes on. */
+	assert_null(sfs_node_get(req, &key, S_IFREG, fd, 1, &created));
+	assert_int_equal(req->pin_node_count, 0);
+	rig_req_end(req);
+	assert_true(rig_fd_open(fd));
+	id = lookup(11, true, fd); /* has a handle */
+	assert_int_not_equal(id, 0);
+	assert_false(rig_fd_open(fd));
+	sfs_fd_unlink(se, ents[0]);
+	fd = rig_fd();
+	assert_int_not_equal(lookup(10, false, fd), 0); /* the record that was left found its descriptor */
+	assert_true(rig_fd_open(fd));
+	for (unsigned i = 1; i < 5; i++)
+		sfs_fd_unlink(se, ents[i]);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    T(test_cached_descriptors_are_bounded),   T(test_many_cached_descriptors_are_bounded),
+	    T(test_descriptor_in_use_is_not_evicted), T(test_nodes_without_handle_keep_theirs),
+	    T(test_second_descriptor_is_closed),      T_TINY(test_no_room_for_a_nodes_descriptor),
+	};
+
+	return cmocka_run_group_tests_name("table_fds", tests, NULL, NULL);
+}
