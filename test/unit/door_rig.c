@@ -18,6 +18,8 @@
 #include "sfs_base.h"
 #include "sfs_log.h"
 
+const struct rig_table rig_one_region = {.count = 1, .regions = {{0, 2 << 20, 0x1000, 0}}};
+
 static void rig_log(struct rig_dev *d, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void rig_log(struct rig_dev *d, const char *fmt, ...)

@@ -56,6 +56,17 @@ struct rig_msg {
 
 #define RIG_NEED_REPLY 8u
 
+/** Memory regions as on the wire, room for more of them than there may be. */
+struct rig_table {
+	uint32_t count, padding;
+	uint64_t regions[16][4];
+};
+
+extern const struct rig_table rig_one_region; /* all of a rig_memfd() */
+
+#define U32S(...) ((const uint32_t[]){__VA_ARGS__})
+#define U64S(...) ((const uint64_t[]){__VA_ARGS__})
+
 void rig_init(struct rig *r, unsigned devices);
 void rig_fini(struct rig *r);
 /** One turn of door, engines and stand-ins. */
