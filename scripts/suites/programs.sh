@@ -152,7 +152,8 @@ suite_asan() {
 }
 
 # Programs in which threads meet. Address space randomisation of newer kernels is more than the sanitizer bears.
-tsan_programs=(test_reactor test_workers test_aio test_node test_table test_table_fds test_lock test_trim test_log)
+tsan_programs=(test_reactor test_workers test_aio test_aio_sleep test_node test_table test_table_fds test_lock test_trim
+  test_log)
 
 suite_tsan() {
   local programs wanted=() name folder=$build/tsan
