@@ -38,7 +38,7 @@ lower_unmount() {
 lower_script() {
   cat <<'SCRIPT'
 # shellcheck disable=SC2086 # words
-conformance $SKIP /mnt || exit
+conformance $OPTIONS /mnt || exit
 fsops run /mnt/ops 7 "$OPS" /tmp/list || exit
 umount /mnt && mount -t virtiofs share /mnt || exit
 fsops check /mnt/ops /tmp/list || exit
@@ -48,14 +48,10 @@ SCRIPT
 
 # lower_case KIND [OPTION...]: the daemon's options.
 lower_case() {
-  local kind=$1 status=0 stopped=0 reason ops=1500 skip='' words
+  local kind=$1 status=0 stopped=0 reason ops=1500
   shift
   guests_case "lower: $kind${*:+, $*}"
   ((quick)) || ops=8000
-  # The guest's Linux 6.1 maps no files whose data it may not keep.
-  [[ "$*" != *'cache never'* && "$*" != *'cache metadata'* ]] || skip='--skip data_mmap'
-  # Block counts and change times are the host's, which has not heard of everything: docs/semantics.md.
-  [[ "$*" != *writeback* ]] || skip='--skip space_blocks --skip attr_ctime'
   reason=$(lower_mount "$kind" "$share" "$work/image.d")
   if [[ -n $reason ]]; then
     lower_unmount "$share" "$work/image.d"
@@ -66,10 +62,9 @@ lower_case() {
   mkdir -p "$share/ops"
   chmod 755 "$share"
   lower_script >"$work/script"
-  read -ra words <<<"$skip"
-  guests_native "${words[@]}"
+  guests_native
   if guests_daemon "$@"; then
-    guest_boot --timeout 600 --env "OPS=$ops" --env "SKIP=$skip" --program "$guests_program" \
+    guest_boot --timeout 600 --env "OPS=$ops" --env "OPTIONS=${guests_options[*]}" --program "$guests_program" \
       --program "$guests_fsops" uml "$socket" share "$work/script" >"$log" 2>&1 || status=$?
     daemon_stop "$daemon_pid" || stopped=$?
     if ((status == 0)) && ! "$guests_fsops" check "$share/ops" "$share/list" >>"$log" 2>&1; then

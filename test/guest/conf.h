@@ -37,6 +37,8 @@ extern const struct conf_case conf_ext_cases[];
 /* Processes that may wait for one lock at a time: --waiters. */
 #define CONF_WAITERS_MAX 256
 extern unsigned int conf_waiters;
+/* --no-shared-mappings: a file's data are never kept, as of a share with cache never or metadata. */
+extern bool conf_no_shared_mappings;
 
 /* The condition holds. */
 #define CHECK(cond) conf_check(__FILE__, __LINE__, #cond, (cond))
@@ -77,6 +79,8 @@ void conf_write_file(const char *path, const void *data, size_t size_bytes);
 void conf_write_all(int fd, const void *data, size_t size_bytes, off_t offset);
 void conf_read_all(int fd, void *data, size_t size_bytes, off_t offset);
 void conf_expect_file(const char *path, const void *data, size_t size_bytes);
+/* A shared mapping from the file's beginning on. Where there are none, it is refused with ENODEV, and the case is over. */
+__attribute__((returns_nonnull)) void *conf_map_shared(int fd, size_t size_bytes, int prot);
 struct stat conf_lstat(const char *path);
 __attribute__((returns_nonnull)) void *conf_alloc(size_t size_bytes);
 /* A pattern that differs at each place and for each seed. */

@@ -260,8 +260,7 @@ static void data_mmap_read(void)
 	conf_fill(data, size, 11);
 	conf_write_file("f", data, size);
 	int fd = OK(open("f", O_RDONLY));
-	char *map = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
+	char *map = conf_map_shared(fd, size, PROT_READ);
 	OK(close(fd));
 	CHECK(memcmp(map, data, size) == 0);
 	/* The rest of the last page reads as zeros. */
@@ -278,8 +277,7 @@ static void data_mmap_write(void)
 	char found[16];
 
 	OK(ftruncate(fd, (off_t)size));
-	char *map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
+	char *map = conf_map_shared(fd, size, PROT_READ | PROT_WRITE);
 	memcpy(map + 4090, "across two pages", 16);
 	conf_read_all(fd, found, 16, 4090);
 	CHECK(memcmp(found, "across two pages", 16) == 0);
@@ -301,9 +299,8 @@ static void data_mmap_after_close_and_unlink(void)
 {
 	conf_write_file("f", "mapped text", 11);
 	int fd = OK(open("f", O_RDWR));
-	char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	char *map = conf_map_shared(fd, 4096, PROT_READ | PROT_WRITE);
 
-	CHECK(map != MAP_FAILED);
 	OK(close(fd));
 	OK(unlink("f"));
 	CHECK(memcmp(map, "mapped text", 11) == 0);
@@ -323,8 +320,7 @@ static void data_mmap_append(void)
 	conf_fill(data, sizeof(data), 12);
 	EQ(write(fd, data, sizeof(data)), sizeof(data));
 	OK(fsync(fd));
-	char *map = mmap(NULL, sizeof(data), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
+	char *map = conf_map_shared(fd, sizeof(data), PROT_READ | PROT_WRITE);
 	memcpy(map, "stored", 6);
 	memcpy(data, "stored", 6);
 	OK(msync(map, sizeof(data), MS_SYNC));
@@ -358,15 +354,13 @@ static void data_mmap_between_processes(void)
 	pid_t pid = conf_fork();
 	if (pid == 0) {
 		int own = OK(open("f", O_RDWR));
-		char *map = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, own, 0);
+		char *map = conf_map_shared(own, 4096, PROT_READ | PROT_WRITE);
 
-		CHECK(map != MAP_FAILED);
 		memcpy(map + 64, "child", 5);
 		_exit(0);
 	}
 	conf_join(pid);
-	char *map = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
-	CHECK(map != MAP_FAILED);
+	char *map = conf_map_shared(fd, 4096, PROT_READ);
 	CHECK(memcmp(map + 64, "child", 5) == 0);
 	OK(munmap(map, 4096));
 	OK(close(fd));

@@ -6,7 +6,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 static void perm_create_all(void)
@@ -274,6 +277,160 @@ static void perm_open_file_keeps_access(void)
 	conf_expect_file("f", "still", 5);
 }
 
+/* --- id-mapped mounts: mount_setattr(2) --- */
+
+static void perm_write_map(pid_t pid, const char *name, const char *map)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)pid, name);
+	int fd = OK(open(path, O_WRONLY));
+	EQ(write(fd, map, strlen(map)), strlen(map));
+	OK(close(fd));
+}
+
+/* A user namespace that maps these ids, which outlives its only process. */
+static int perm_user_namespace(const char *map)
+{
+	int made[2], over[2];
+	char path[64], byte;
+
+	conf_pipe(made);
+	conf_pipe(over);
+	pid_t pid = conf_fork();
+	if (pid == 0) {
+		if (unshare(CLONE_NEWUSER) < 0)
+			conf_skip("no user namespaces");
+		conf_signal(made[1]);
+		conf_await(over[0]);
+		_exit(0);
+	}
+	OK(close(made[1]));
+	if (read(made[0], &byte, 1) != 1)
+		conf_join(pid); /* skips */
+	OK(close(made[0]));
+	perm_write_map(pid, "uid_map", map);
+	perm_write_map(pid, "gid_map", map);
+	snprintf(path, sizeof(path), "/proc/%d/ns/user", (int)pid);
+	int ns = OK(open(path, O_RDONLY | O_CLOEXEC));
+	conf_signal(over[1]);
+	conf_join(pid);
+	OK(close(over[0]));
+	OK(close(over[1]));
+	return ns;
+}
+
+/* This directory once more, through a mount that maps its ids. It is nowhere to be seen and ends with the descriptor. */
+static int perm_mapped_tree(const char *map)
+{
+	struct mount_attr attr = {.attr_set = MOUNT_ATTR_IDMAP};
+	int ns = perm_user_namespace(map);
+	int tree = open_tree(AT_FDCWD, ".", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
+
+	if (tree < 0 && (errno == ENOSYS || errno == EPERM))
+		conf_skip("no mounts here");
+	OK(tree);
+	attr.userns_fd = (uint64_t)ns;
+	if (mount_setattr(tree, "", AT_EMPTY_PATH, &attr, sizeof(attr)) < 0) {
+		CHECK(errno == EINVAL || errno == ENOSYS || errno == EPERM);
+		conf_skip("no id-mapped mounts of this filesystem");
+	}
+	OK(close(ns));
+	return tree;
+}
+
+static int perm_tree;
+
+static struct stat perm_stat_at(const char *name)
+{
+	struct stat st;
+
+	OK(fstatat(perm_tree, name, &st, AT_SYMLINK_NOFOLLOW));
+	return st;
+}
+
+#define PERM_MAPPED 3000 /* what CONF_USER is in the mount */
+
+static void perm_mapped_user(void)
+{
+	char text[4] = {0};
+	int fd = OK(openat(perm_tree, "f", O_RDWR));
+
+	conf_read_all(fd, text, 4, 0);
+	CHECK(memcmp(text, "mine", 4) == 0);
+	conf_write_all(fd, "more", 4, 4);
+	OK(fchmod(fd, 0640));
+	OK(close(fd));
+	OK(close(OK(openat(perm_tree, "new", O_RDWR | O_CREAT | O_EXCL, 0600))));
+	OK(mkdirat(perm_tree, "dir", 0700));
+	OK(close(OK(openat(perm_tree, "dir/below", O_RDWR | O_CREAT, 0600))));
+	OK(symlinkat("f", perm_tree, "link"));
+	OK(mkfifoat(perm_tree, "fifo", 0600));
+	OK(linkat(perm_tree, "f", perm_tree, "hard", 0));
+	OK(renameat(perm_tree, "new", perm_tree, "renamed"));
+	int tmp = openat(perm_tree, ".", O_TMPFILE | O_RDWR, 0600);
+	if (tmp >= 0) {
+		struct stat st;
+
+		OK(fstat(tmp, &st));
+		EQ(st.st_uid, PERM_MAPPED);
+		OK(close(tmp));
+	}
+	FAILS(EPERM, fchownat(perm_tree, "f", PERM_MAPPED + 1, PERM_MAPPED, 0));
+	FAILS(EACCES, openat(perm_tree, "of_root", O_RDONLY));
+	FAILS(EPERM, fchmodat(perm_tree, "of_root", 0666, 0));
+}
+
+/* Who is nobody in the mount owns nothing there and can make nothing that would be his. */
+static void perm_unmapped_user(void)
+{
+	FAILS(EACCES, openat(perm_tree, "f", O_RDONLY));
+	FAILS(EACCES, openat(perm_tree, "dir/below", O_RDONLY));
+	FAILS(EOVERFLOW, openat(perm_tree, "x", O_RDWR | O_CREAT, 0600));
+	FAILS(EOVERFLOW, mkdirat(perm_tree, "x", 0700));
+	FAILS(ENOENT, faccessat(perm_tree, "x", F_OK, 0));
+}
+
+static void perm_idmapped_mount(void)
+{
+	static const char *const names[] = {"f", "renamed", "dir", "dir/below", "link", "fifo", "hard"};
+	char map[64];
+
+	conf_need_root();
+	snprintf(map, sizeof(map), "0 0 1\n%d %d 10", CONF_USER, PERM_MAPPED);
+	conf_write_file("f", "mine", 4);
+	OK(chown("f", CONF_USER, CONF_USER));
+	OK(chmod("f", 0600));
+	conf_write_file("of_root", "secret", 6);
+	OK(chmod("of_root", 0600));
+	conf_write_file("of_nobody", "", 0);
+	OK(chown("of_nobody", CONF_OTHER_USER, CONF_OTHER_USER));
+	perm_tree = perm_mapped_tree(map);
+
+	EQ(perm_stat_at("f").st_uid, PERM_MAPPED);
+	EQ(perm_stat_at("f").st_gid, PERM_MAPPED);
+	EQ(perm_stat_at("of_root").st_uid, 0);
+	EQ(perm_stat_at("of_nobody").st_uid, 65534);
+	conf_run_as(PERM_MAPPED, PERM_MAPPED, perm_mapped_user);
+	conf_run_as(CONF_USER, CONF_USER, perm_unmapped_user);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		EQ(perm_stat_at(names[i]).st_uid, PERM_MAPPED);
+		EQ(perm_stat_at(names[i]).st_gid, PERM_MAPPED);
+		EQ(conf_lstat(names[i]).st_uid, CONF_USER);
+		EQ(conf_lstat(names[i]).st_gid, CONF_USER);
+	}
+	EQ(conf_lstat("f").st_mode, S_IFREG | 0640);
+	conf_expect_file("f", "minemore", 8);
+
+	/* Root's orders name ids of the mount. */
+	OK(fchownat(perm_tree, "f", PERM_MAPPED + 1, PERM_MAPPED + 2, 0));
+	EQ(conf_lstat("f").st_uid, CONF_USER + 1);
+	EQ(conf_lstat("f").st_gid, CONF_USER + 2);
+	FAILS(EOVERFLOW, fchownat(perm_tree, "f", CONF_USER, (gid_t)-1, 0));
+	OK(unlinkat(perm_tree, "hard", 0));
+	OK(close(perm_tree));
+}
+
 const struct conf_case conf_perm_cases[] = {
     {"perm_owner_of_new_objects", perm_owner_of_new_objects},
     {"perm_setgid_directory_as_user", perm_setgid_directory_as_user},
@@ -286,5 +443,6 @@ const struct conf_case conf_perm_cases[] = {
     {"perm_root_overrides", perm_root_overrides},
     {"perm_create_read_only", perm_create_read_only},
     {"perm_open_file_keeps_access", perm_open_file_keeps_access},
+    {"perm_idmapped_mount", perm_idmapped_mount},
     {NULL, NULL},
 };

@@ -7,8 +7,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <sys/utsname.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define CONF_EXIT_FAIL 1
@@ -21,6 +22,7 @@ static _Noreturn void conf_end(int status)
 }
 
 unsigned int conf_waiters = 24;
+bool conf_no_shared_mappings;
 
 void conf_check(const char *file, int line, const char *text, bool holds)
 {
@@ -184,6 +186,19 @@ void conf_expect_file(const char *path, const void *data, size_t size_bytes)
 	CHECK(memcmp(found, data, size_bytes) == 0);
 	free(found);
 	OK(close(fd));
+}
+
+void *conf_map_shared(int fd, size_t size_bytes, int prot)
+{
+	void *map = mmap(NULL, size_bytes, prot, MAP_SHARED, fd, 0);
+
+	if (conf_no_shared_mappings) {
+		conf_fails(__FILE__, __LINE__, "mmap of a shared mapping", map == MAP_FAILED ? -1 : 0,
+			   ENODEV);
+		conf_end(0);
+	}
+	OK(map == MAP_FAILED ? -1 : 0);
+	return map;
 }
 
 struct stat conf_lstat(const char *path)

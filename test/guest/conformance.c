@@ -39,14 +39,16 @@ struct run {
 
 static void run_usage(FILE *to)
 {
-	fputs("usage: conformance [--only NAME]... [--skip NAME]... [--waiters N] DIR\n"
-	      "       conformance --list\n"
-	      "NAME is a case or the beginning of some cases' names. N processes wait for one lock at a time "
-	      "(24): a share\n"
-	      "lets half as many requests wait as its queue has entries. Exit status: 0 none failed, 1 some "
-	      "did, 2 usage\n"
-	      "or DIR is of no use.\n",
-	      to);
+	fputs(
+	    "usage: conformance [--only NAME]... [--skip NAME]... [--waiters N] [--no-shared-mappings] DIR\n"
+	    "       conformance --list\n"
+	    "  NAME                  a case, or the beginning of some cases' names\n"
+	    "  --waiters N           processes that wait for one lock at a time (24): a share lets half as "
+	    "many\n"
+	    "                        requests wait as its queue has entries\n"
+	    "  --no-shared-mappings  they must be refused, as on a share with cache never or metadata\n"
+	    "Exit status: 0 none failed, 1 some did, 2 usage or DIR is of no use.\n",
+	    to);
 }
 
 static bool run_named(const struct run_words *words, const char *name)
@@ -190,6 +192,8 @@ static bool run_parse(struct run *run, char **argv)
 		} else if (strcmp(*argv, "--waiters") == 0) {
 			if (!run_number(&conf_waiters, *++argv))
 				return false;
+		} else if (strcmp(*argv, "--no-shared-mappings") == 0) {
+			conf_no_shared_mappings = true;
 		} else if (**argv == '-' || run->dir) {
 			return false;
 		} else {
