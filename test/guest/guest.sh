@@ -16,6 +16,8 @@
 #   --env NAME=VALUE      seen by SCRIPT           --timeout SECONDS  (120) from boot to power off
 #   --program PATH        carried to /usr/bin      --file SOURCE DEST carried to DEST
 #   --vmm-arg WORD        one more word for QEMU's or User-Mode Linux's command line
+#   --module NAME         one more module of its kernel, loaded before it mounts
+#   --alone               no device at all: the words are uml|qemu SCRIPT
 #   --shell               a prompt on the terminal in place of SCRIPT; guest_boot only, no time limit
 # and for qemu: --smp N (2: QEMU 7.2 leaves out the memory barriers of a guest with one CPU, which then misses interrupts), --queues N (1), --queue-size N (QEMU's own), --append WORDS for the kernel, and --root DIR: the share
 # is the guest's root, which is put into its folder DIR (a kernel with virtiofs built in). Its kernel is GUEST_KERNEL, if not
@@ -43,7 +45,7 @@ guest_kernel() {
 
 guest__defaults() {
   guest_memory=256 guest_smp=2 guest_queues=1 guest_queue_size='' guest_timeout=120 guest_shell=0 guest_root='' guest_append=''
-  guest_image_args=() guest_vmm_args=() guest_env=() guest_sockets=() guest_tags=()
+  guest_alone=0 guest_image_args=() guest_vmm_args=() guest_env=() guest_sockets=() guest_tags=()
 }
 
 # Reads options into guest_*, the four words into guest_kind, guest_sockets, guest_tags and guest_script.
@@ -60,6 +62,8 @@ guest__parse() {
       --queue-size) guest_queue_size=$2; shift 2 ;;
       --program) guest_image_args+=(--program "$2"); shift 2 ;;
       --file) guest_image_args+=(--file "$2" "$3"); shift 3 ;;
+      --module) guest_image_args+=(--module "$2"); shift 2 ;;
+      --alone) guest_alone=1; shift ;;
       --env) guest_env+=("$2"); shift 2 ;;
       --timeout) guest_timeout=$2; shift 2 ;;
       --vmm-arg) guest_vmm_args+=("$2"); shift 2 ;;
@@ -67,12 +71,16 @@ guest__parse() {
       *) echo "guest.sh: unknown option $1" >&2; return 2 ;;
     esac
   done
-  if [[ ${1:-} != uml && ${1:-} != qemu ]] || (($# != 4 - guest_shell)); then
-    echo "guest.sh: wants [options] uml|qemu SOCKET TAG SCRIPT" >&2
+  if [[ ${1:-} != uml && ${1:-} != qemu ]] || (($# != 4 - guest_shell - 2 * guest_alone)); then
+    echo "guest.sh: wants [options] uml|qemu SOCKET TAG SCRIPT, or [options] --alone uml|qemu SCRIPT" >&2
     return 2
   fi
-  guest_kind=$1 guest_script=${4:-/dev/null}
-  guest_sockets=("$2" "${guest_sockets[@]}") guest_tags=("$3" "${guest_tags[@]}")
+  guest_kind=$1
+  if ((guest_alone == 0)); then
+    guest_sockets=("$2" "${guest_sockets[@]}") guest_tags=("$3" "${guest_tags[@]}")
+    shift 2
+  fi
+  guest_script=${2:-/dev/null}
 }
 
 # Builds the guest's root, with its script and settings, in the folder $1.
