@@ -9,7 +9,8 @@ declare -A packages_group=(
   [guest]='user-mode-linux busybox-static cpio kmod xz-utils util-linux'
   [qemu]='qemu-system-x86 busybox-static cpio kmod xz-utils util-linux'
   [bench]='python3 numactl qemu-system-common gnuplot-nox linux-perf fio dbench'
-  [test]='clang clang-format clang-tidy shellcheck fio dbench stress-ng strace binutils e2fsprogs xfsprogs btrfs-progs'
+  [test]='clang clang-format clang-tidy shellcheck fio dbench stress-ng strace binutils e2fsprogs xfsprogs btrfs-progs
+    checkpolicy'
 )
 packages_libraries='DPDK 22.11 or newer with rte_vhost, liburing, libaio, libnuma, jansson, libseccomp, libcap-ng, cmocka, meson, ninja'
 

@@ -756,6 +756,31 @@ PYTHON
   guests_end "$status"
 }
 
+# A machine of QEMU's plays a host with SELinux and a policy of its own: the daemon runs in there, on tmpfs and on ext4, its guests are
+# the program's.
+guests_selinux_host() {
+  local status=0
+  guests_case 'qemu: a host with SELinux'
+  cat >"$work/script" <<'SCRIPT'
+mount -t selinuxfs none /sys/fs/selinux &&
+  cat /guest/policy >/sys/fs/selinux/load &&
+  echo 1 >/sys/fs/selinux/enforce || exit
+test_daemon_labels
+on_tmpfs=$?
+mount -o loop -t ext4 /guest/ext4 /tmp && test_daemon_labels 'labels *' && exit $on_tmpfs
+SCRIPT
+  if ! checkpolicy -U allow -o "$work/policy" "$root/test/guest/selinux.conf" >"$log" 2>&1 ||
+    ! mkfs.ext4 -q "$work/ext4" 16M >"$log" 2>&1; then
+    report_fail "$guests_name" "$log"
+    return 0
+  fi
+  guest_boot --alone --timeout 300 --memory 512 --append 'security=selinux selinux=1' --module loop --file "$work/policy" /guest/policy \
+    --file "$work/ext4" /guest/ext4 --program "$spinfsd" --program "$build/test/guest/test_daemon_labels" \
+    --env "SPINFSD=/usr/bin/spinfsd" --env CMOCKA_MESSAGE_OUTPUT=TAP qemu "$work/script" >"$log" 2>&1 || status=$?
+  report_program "$guests_name" "$status" "$log"
+  rm -rf "$work"
+}
+
 # What both suites need: the build and its daemon.
 guests_ready() {
   build_variant gcc || return 1
@@ -807,6 +832,7 @@ suite_qemu() {
   guests_newer
   guests_root
   guests_labels
+  guests_selinux_host
   guests_fsops qemu
   guests_fio qemu
   guests_dbench qemu
