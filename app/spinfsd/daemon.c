@@ -298,9 +298,10 @@ static uint64_t raise_nofile(const struct spinfsd *d)
 	return lim.rlim_cur;
 }
 
-static uint32_t share_of(uint32_t wanted, double part)
+/* What one of those gets who want @sum together and may have @room. */
+static uint32_t share_of(uint32_t wanted, uint64_t room, uint64_t sum)
 {
-	return wanted ? SFS_MAX(1u, (uint32_t)(wanted * part)) : 0;
+	return room >= sum ? wanted : wanted ? SFS_MAX(1u, (uint32_t)(wanted * room / sum)) : 0;
 }
 
 /*
@@ -312,29 +313,33 @@ static void share_descriptors(struct spinfsd *d)
 	/* EAL holds a descriptor for each huge page. */
 	uint64_t own = OWN_FDS + (uint64_t)d->device_count * OWN_FDS_DEVICE +
 		       (d->config->memory.hugepages ? d->config->memory.heap_mib / 2 : 0);
-	uint64_t limit = raise_nofile(d), wanted = 0, room;
-	double part = 1;
+	uint64_t limit = raise_nofile(d), files = 0, nodes = 0, room, node_room;
 	int fd;
 
-	for (unsigned i = 0; i < d->device_count; i++)
-		wanted += d->devices[i].config->limits.fds + (uint64_t)d->devices[i].fs_info.node_fds_max;
+	for (unsigned i = 0; i < d->device_count; i++) {
+		files += d->devices[i].config->limits.fds;
+		nodes += d->devices[i].fs_info.node_fds_max;
+	}
 	/* Where the limit is that low, the daemon comes by with half of it: its own share is an upper bound. */
 	room = SFS_MAX(limit / 2, limit - SFS_MIN(limit, own));
-	if (wanted > room) {
-		part = (double)room / (double)wanted;
+	/* The nodes' cache makes each operation quicker, limits.fds is more than most guests ever open: at least a quarter. */
+	node_room = SFS_MAX(room / 4, room - SFS_MIN(room, files));
+	node_room = SFS_MIN(nodes, node_room);
+	if (files + nodes > room)
 		SFS_INFO("at most %llu descriptors can be open, %llu may be asked for: guests get ENFILE at "
-			 "%.2f %% of "
-			 "devices[].limits.fds (rlimit_nofile)",
-			 (unsigned long long)limit, (unsigned long long)(own + wanted), part * 100);
-	}
+			 "%.2f %% "
+			 "of devices[].limits.fds, inode_fds_max is %.2f %% (rlimit_nofile)",
+			 (unsigned long long)limit, (unsigned long long)(own + files + nodes),
+			 files ? 100.0 * (double)(room - node_room) / (double)files : 100,
+			 nodes ? 100.0 * (double)node_room / (double)nodes : 100);
 	for (unsigned i = 0; i < d->device_count; i++) {
 		struct spinfsd_device *dv = &d->devices[i];
 
-		dv->fds_max = share_of(dv->config->limits.fds, part);
-		dv->node_fds_max = share_of(dv->fs_info.node_fds_max, part);
+		dv->fds_max = share_of(dv->config->limits.fds, room - node_room, files);
+		dv->node_fds_max = share_of(dv->fs_info.node_fds_max, node_room, nodes);
 	}
-	fd =
-	    fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, (int)SFS_MIN(SFS_MIN(limit, own + wanted), 1048576ull) - 1);
+	fd = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC,
+		   (int)SFS_MIN(SFS_MIN(limit, own + files + nodes), 1048576ull) - 1);
 	if (fd >= 0)
 		close(fd);
 }
