@@ -29,6 +29,9 @@
 /* Inode numbers in a row whose buckets are in a row, too: a page. */
 #define BUCKET_RUN 1024u
 
+_Static_assert(sizeof(struct sfs_node) == 2 * SFS_CACHE_LINE &&
+		   offsetof(struct sfs_node, key.handle_bytes) <= SFS_CACHE_LINE,
+	       "what a lookup needs is in one line");
 _Static_assert(sizeof(struct sfs_node) + sizeof(struct sfs_fdent) + sizeof(uint32_t) <= 160,
 	       "memory per cached inode");
 
@@ -51,15 +54,21 @@ static uint32_t key_bucket(const struct sfs_session *se, const struct sfs_node_k
 	return ((uint32_t)mix(run) * BUCKET_RUN + k->ino % BUCKET_RUN) & se->bucket_mask;
 }
 
-/* The same object? Where the numbers are, a handle or a birth time tells a reused inode number. */
-static bool key_same(const struct sfs_node_key *a, const struct sfs_node_key *b)
+/*
+ * Is what @key was formed of the node's object? Where the numbers are, a handle or a birth time tells a reused inode number. Who
+ * asks without a handle does not touch the node's second line.
+ */
+static bool node_has_key(const struct sfs_node *node, const struct sfs_node_key *key)
 {
-	if (a->ino != b->ino || a->dev != b->dev || a->mnt_idx != b->mnt_idx || a->btime_ns != b->btime_ns)
+	const struct sfs_node_key *own = &node->key;
+
+	if (own->ino != key->ino || own->dev != key->dev || own->mnt_idx != key->mnt_idx ||
+	    own->btime_ns != key->btime_ns)
 		return false;
-	if (!a->handle_bytes || !b->handle_bytes)
+	if (!key->handle_bytes || !own->handle_bytes)
 		return true;
-	return a->handle_type == b->handle_type && a->handle_bytes == b->handle_bytes &&
-	       !memcmp(a->handle, b->handle, a->handle_bytes);
+	return own->handle_type == key->handle_type && own->handle_bytes == key->handle_bytes &&
+	       !memcmp(own->handle, key->handle, own->handle_bytes);
 }
 
 void sfs_bucket_lock(struct sfs_session *se, uint32_t b)
@@ -360,7 +369,7 @@ static struct sfs_node *bucket_look(struct sfs_session *se, uint32_t b, const st
 	while (at) {
 		struct sfs_node *n = &se->nodes[at - 1];
 
-		if (key_same(&n->key, key) &&
+		if (node_has_key(n, key) &&
 		    !(atomic_load_explicit(&n->flags, memory_order_relaxed) & SFS_NODE_STALE))
 			return n;
 		at = n->hash_next;
@@ -418,6 +427,14 @@ struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *k
 	if (node)
 		req_pin_node(req, node);
 	return node;
+}
+
+void sfs_node_expect(struct sfs_session *se, const struct sfs_node_key *key)
+{
+	uint32_t b = key_bucket(se, key);
+
+	__builtin_prefetch(&se->buckets[b]);
+	sfs_prefetch_write(&se->bucket_locks[b % BUCKET_LOCKS]);
 }
 
 bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint32_t flags, uint64_t count,

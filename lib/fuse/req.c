@@ -80,6 +80,19 @@ static int64_t share_of_size(const struct sfs_req *req)
 	return (int64_t)segments * SHARE_SEGMENT_NS + req->extra_bytes / SHARE_BYTES_PER_NS;
 }
 
+void sfs_req_expect(const struct sfs_req *req)
+{
+	const struct sfs_session *se = req->session;
+	const struct iovec *iov = req->chain.iov;
+	uint64_t nodeid;
+
+	if (req->chain.readable_count == 0 || iov->iov_len < sizeof(struct fuse_in_header))
+		return;
+	memcpy(&nodeid, (const char *)iov->iov_base + offsetof(struct fuse_in_header, nodeid), sizeof(nodeid));
+	if ((uint32_t)nodeid < se->node_cap)
+		__builtin_prefetch(&se->nodes[(uint32_t)nodeid]);
+}
+
 void sfs_req_begin(struct sfs_req *req)
 {
 	struct sfs_lane *lane = req->lane;

@@ -130,7 +130,7 @@ unsigned sfs_queue_pending(struct sfs_queue *q)
 
 /*
  * 3. accept: up to a batch of chains, copied, checked, run. While one runs, the caches fetch what the next ones need: its
- * header, the table of the one after, the descriptor of the third.
+ * header, the table of the one after, the descriptor of the third; then the record of its node.
  */
 static unsigned queue_accept(struct sfs_queue *q)
 {
@@ -160,6 +160,9 @@ static unsigned queue_accept(struct sfs_queue *q)
 			left++;
 			break;
 		}
+		/* Its header has come meanwhile. */
+		if (next)
+			sfs_req_expect(next);
 		req = next;
 	}
 out:

@@ -366,13 +366,12 @@ static bool pt_enter_known(struct sfs_req *req, const struct sfs_node *parent, u
 {
 	uint32_t flags = keep && (S_ISDIR(stx->stx_mode) || pt_writes_late(req)) ? 0 : PT_NODE_SETTLED;
 	struct sfs_node_key key;
-	uint64_t nodeid;
 
 	pt_key_fill(pt_fs(req), idx, stx, &key);
-	if (!sfs_node_again(req->session, &key, flags, 1, &nodeid))
-		return false;
-	pt_entry_fill(req, parent, nodeid, &key, stx, entry);
-	return true;
+	/* The answer is written while the table's line is on its way. */
+	sfs_node_expect(req->session, &key);
+	pt_entry_fill(req, parent, 0, &key, stx, entry);
+	return sfs_node_again(req->session, &key, flags, 1, &entry->nodeid);
 }
 
 /*

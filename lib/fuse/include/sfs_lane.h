@@ -141,6 +141,9 @@ void sfs_lane_big_take(struct sfs_lane *lane, struct sfs_req *req);
 /** Gives a slot back that was not begun, or that was answered. */
 void sfs_lane_slot_put(struct sfs_lane *lane, struct sfs_req *req);
 
+/** Fetches the record of the node that a request names whose chain was popped before another one ran. A hint: see sfs_virtq_prefetch(). */
+void sfs_req_expect(const struct sfs_req *req);
+
 /**
  * Copies and checks a request whose chain was just popped, and runs it. Afterwards it is parked, or in lane->ended with its
  * reply decided.

@@ -49,16 +49,17 @@ struct sfs_fdent {
 
 #define SFS_FD_USED (1u << 31) /* since the clock's hand came by */
 
+/* Two cache lines. A node that is known is found, counted and used by the first alone. */
 struct sfs_node {
 	_Atomic uint32_t state; /* SFS_REC_*; written last */
 	uint32_t gen;
 	_Atomic uint64_t nlookup; /* the guest's count; saturates, never underflows */
 	_Atomic uint32_t pins;
 	_Atomic uint32_t fd_idx; /* index + 1 of the O_PATH descriptor in the fd table; 0: none held */
+	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
+	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
 	struct sfs_node_key key;
 	uint32_t hash_next;
-	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
-	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
 	_Atomic uint32_t bucket; /* where it is found */
 	uint64_t drv;            /* the driver's */
 };
@@ -129,6 +130,9 @@ struct sfs_node *sfs_node_get(struct sfs_req *req, const struct sfs_node_key *ke
 
 /** As sfs_node_get(), but only finds: NULL where there is no such node. Revives one whose count is zero. */
 struct sfs_node *sfs_node_find(struct sfs_req *req, const struct sfs_node_key *key, uint64_t count);
+
+/** Fetches what the next sfs_node_again() or sfs_node_get() with @key begins with. A hint. */
+void sfs_node_expect(struct sfs_session *se, const struct sfs_node_key *key);
 
 /**
  * One more sight of a node that is known: adds @count to the lookup count of the node with @key, if it holds a descriptor or has
