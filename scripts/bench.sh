@@ -53,13 +53,34 @@ bench_fetch_rust() {
   "$root/scripts/fetch-deb.sh" trixie "$build/bench-peers/rust" virtiofsd libc6 libgcc-s1 libseccomp2 libcap-ng0
 }
 
+# Prints the folder of an ext4 with a journal, from an image file in the run's folder, where the run's own filesystem is an ext4
+# without: one that uses inode numbers of deleted files again only after a minute, and searches on, one by one, until then.
+bench_journaled() {
+  local at=$scratch/journaled number device
+  number=$(stat -c '%Hd:%Ld' "$scratch")
+  device=$(basename "$(realpath "/sys/dev/block/$number" 2>/dev/null)")
+  [[ $(stat -f -c %T "$scratch") == ext* && -n $device ]] || return 0
+  ! compgen -G "/proc/fs/jbd2/$device-*" >/dev/null || return 0
+  mkdir "$at"
+  truncate -s 4G "$scratch/image"
+  mkfs.ext4 -q "$scratch/image" 2>/dev/null && mount -o loop "$scratch/image" "$at" 2>/dev/null && echo "$at"
+}
+
+bench_end() {
+  umount "$scratch/journaled" 2>/dev/null || true
+  lib_end
+}
+
 lib_begin
+trap bench_end EXIT
 packages_install "$install" build bench guest
 [[ ,$peers, != *,rust,* ]] || bench_fetch_rust
 ((quick)) || packages_install "$install" qemu
 echo "== building in $build"
 build_in "$build" >"$scratch/build.log" 2>&1 || { cat "$scratch/build.log"; exit 1; }
 status=0
+journaled=$(bench_journaled) || true
+[[ -z $journaled ]] || options+=(--journaled "$journaled")
 python3 -B "$root/scripts/bench/main.py" --build "$build" --scratch "$scratch" --peers "$peers" --rounds "$rounds" \
   --out "${out:-$build/bench}" "${options[@]}" || status=$?
 exit "$status"

@@ -34,6 +34,7 @@ class Case:
     raw_args: dict = None             # None: no bare loop
     variants: tuple = ("spinfs", "peers")
     cold: bool = False
+    changes: bool = False             # files are made, renamed and removed
     metric_lower: bool = False        # less is better
     rounds_max: int = 1000
     plot: str = None
@@ -74,6 +75,7 @@ def perf_case(host, case, number):
     if case.raw_args is not None:
         names = names + ["raw"]
     names = names[number % len(names):] + names[:number % len(names)]
+    folder = host.changing if case.changes else host.share
     results = {}
     for name in names:
         if case.cold:
@@ -81,9 +83,9 @@ def perf_case(host, case, number):
         else:
             measure.settle()
         if name == "raw":
-            results[name] = measure.raw(host, case.raw_args)
+            results[name] = measure.raw(host, case.raw_args, folder)
             continue
-        with host.attempt(name), daemons.Daemon(host, name, host.share) as daemon:
+        with host.attempt(name), daemons.Daemon(host, name, folder) as daemon:
             results[name] = measure.perf(host, ["--socket", daemon.sockets[0]], case.args)
     if number == 0 and not case.cold:
         args = {k: v for k, v in case.args.items() if k not in ("rate", "ops")}
@@ -219,11 +221,14 @@ def name_cases():
         perf("visit-32", "lookup + open + getattr + flush + release + forget, 32 in flight", names("visit", 32),
              names("visit", 1), [factor()]),
         perf("create-32", "create + flush + release + unlink + forget, 32 in flight (P9)", names("create", 32),
-             names("create", 1), [of_raw(0.85), of_peer(4.0), bare_of_peer()], variants=ENGINES, quick=True),
-        perf("rename-32", "rename there and back, 32 in flight", names("rename", 32), names("rename", 1), [factor()]),
+             names("create", 1), [of_raw(0.85), of_peer(4.0), bare_of_peer()], variants=ENGINES, quick=True,
+             changes=True),
+        perf("rename-32", "rename there and back, 32 in flight", names("rename", 32), names("rename", 1), [factor()],
+             changes=True),
         perf("smallfiles-16", "small files' whole lives, 16 in flight", names("smallfiles", 16), names("smallfiles", 1),
-             [factor()]),
-        perf("untar-8", "untar of a tree of headers, 8 in flight", names("untar", 8), names("untar", 1), [factor()]),
+             [factor()], changes=True),
+        perf("untar-8", "untar of a tree of headers, 8 in flight", names("untar", 8), names("untar", 1), [factor()],
+             changes=True),
         Case("readdirplus-cold", "readdirplus of 100,000 entries, first listing (P10)", special.listing_cold,
              metric="entries_s", unit="entries/s", round_s=10,
              targets=[of_peer(2.0, "entries_s"), bare_of_peer("entries_s")]),

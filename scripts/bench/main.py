@@ -21,6 +21,7 @@ def arguments():
     parser = argparse.ArgumentParser()
     parser.add_argument("--build")
     parser.add_argument("--scratch")
+    parser.add_argument("--journaled")
     parser.add_argument("--out")
     parser.add_argument("--peers", default="")
     parser.add_argument("--rounds", type=int, default=5)
@@ -99,6 +100,10 @@ def main():
     daemon_cpu, load_cpu = (int(word) for word in options.cpus.split(","))
     peers = [p for p in options.peers.split(",") if p]
     host = measure.Host(options.build, options.scratch, peers, daemon_cpu, load_cpu, options.quick, options.time)
+    if options.journaled:
+        host.changing = options.journaled
+        host.notes["Cases that make, rename and remove files"] = (
+            "on an ext4 with a journal, from an image file: the disk's own has none")
     os.makedirs(options.out, exist_ok=True)
     description = host.describe(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     print(f"{description['cpu']}, Linux {description['kernel']}, commit {description['commit']}, "

@@ -35,6 +35,7 @@ class Host:
         self.perf = f"{build}/app/spinfs-perf/spinfs-perf"
         self.share = f"{scratch}/share"
         os.makedirs(self.share, exist_ok=True)
+        self.changing = self.share  # where files are made, renamed and removed
 
     @contextlib.contextmanager
     def attempt(self, name):
@@ -102,9 +103,9 @@ def perf(host, target, args, cpu=None):
     return json.loads(run(command, timeout=merged["time"] + merged["ramp"] + PREPARATION_S))
 
 
-def raw(host, args):
+def raw(host, args, folder=None):
     """The bare core: the daemon's CPU, the same files."""
-    return perf(host, ["--raw", host.share], args, host.daemon_cpu)
+    return perf(host, ["--raw", folder or host.share], args, host.daemon_cpu)
 
 
 def settle():
