@@ -88,7 +88,8 @@ void sfs_req_expect(const struct sfs_req *req)
 
 	if (req->chain.readable_count == 0 || iov->iov_len < sizeof(struct fuse_in_header))
 		return;
-	memcpy(&nodeid, (const char *)iov->iov_base + offsetof(struct fuse_in_header, nodeid), sizeof(nodeid));
+	memcpy(&nodeid, (const char *)iov->iov_base + offsetof(struct fuse_in_header, nodeid),
+	       sizeof(nodeid));
 	if ((uint32_t)nodeid < se->node_cap)
 		__builtin_prefetch(&se->nodes[(uint32_t)nodeid]);
 }
