@@ -255,7 +255,7 @@ guests_prompt() {
 guests_tree_pack() {
   local tree=$work/tree header
   mkdir -p "$tree/system"
-  cp "$root"/test/guest/*.[ch] "$tree/"
+  cp "$root"/test/guest/{conf*.[ch],fsops.c} "$tree/"
   (cd "$tree" && gcc -O1 -D_GNU_SOURCE -fPIC -M ./*.c) | grep -o ' /[^ ]*' | xargs -n 1 realpath | sort -u |
     while read -r header; do
       install -D "$header" "$tree/system$header"
