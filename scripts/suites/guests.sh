@@ -159,7 +159,7 @@ SCRIPT
 # Random operations, checked as they go, after a remount, and from the host; in the cache modes.
 guests_fsops() {
   local kind=$1 mode status=0 count=1500 options
-  ((quick)) || count=10000
+  [[ $quick == 1 || $kind == qemu ]] || count=10000
   for mode in '--cache auto' '--cache never --allow-mmap' '--cache always --writeback --killpriv-v2'; do
     guests_case "$kind: random operations, $mode"
     mkdir "$share/ops"
@@ -705,7 +705,7 @@ SCRIPT
 
 # What only older kernels say: killpriv in its first form (before 5.11, 7.33), where each write drops set-user-ID bits.
 guests_older() {
-  local status=0 only=(--only attr_ --only perm_ --only xattr_ --only data_ --only open_)
+  local status=0 only=(--only attr_ --only perm_ --only xattr_ --only open_)
   # shellcheck disable=SC2034 # for guest.sh
   local GUEST_KERNEL=
   guests_case 'qemu: Linux 5.10, killpriv in its first form'
