@@ -143,6 +143,14 @@ void sfs_node_gone(struct sfs_node *node)
 	atomic_fetch_or_explicit(&node->flags, SFS_NODE_GONE, memory_order_relaxed);
 }
 
+bool sfs_node_hold(struct sfs_node *node)
+{
+	if (atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0)
+		return false;
+	atomic_fetch_or(&node->flags, SFS_NODE_HELD);
+	return true;
+}
+
 void sfs_node_stale(struct sfs_node *node)
 {
 	atomic_fetch_or_explicit(&node->flags, SFS_NODE_STALE, memory_order_relaxed);
@@ -201,17 +209,23 @@ static uint32_t fd_owner(const struct sfs_fdent *ent)
 	return atomic_load_explicit(&ent->owner, memory_order_acquire) & ~SFS_FD_USED;
 }
 
-/* Takes the node's descriptor away from it; the last pin closes it. False: it is not the node's any more. */
-static bool node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+/* @fd_idx is no node's descriptor any more; the last pin closes it. */
+static void node_fd_gone(struct sfs_session *se, uint32_t fd_idx)
 {
 	struct sfs_fdent *ent = &se->fds[fd_idx - 1];
 
-	if (!atomic_compare_exchange_strong(&node->fd_idx, &fd_idx, 0))
-		return false; /* somebody else did */
 	if (fd_owner(ent))
 		atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
 	sfs_fd_unlink(se, ent);
-	return true;
+}
+
+/* Takes the node's descriptor away from it. Unless somebody else did. */
+static void node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+{
+	uint32_t was = fd_idx;
+
+	if (atomic_compare_exchange_strong(&node->fd_idx, &was, 0))
+		node_fd_gone(se, fd_idx);
 }
 
 /* Frees the node if nobody counts or pins it. */
@@ -317,6 +331,8 @@ static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 	uint32_t fd_idx = atomic_load(&node->fd_idx);
 
 	atomic_fetch_add(&se->node_zero, 1);
+	if (SFS_UNLIKELY(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD))
+		atomic_fetch_and(&node->flags, ~(uint32_t)SFS_NODE_HELD);
 	/* Found by nobody, or its record is wanted. */
 	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) &
 	     (SFS_NODE_STALE | SFS_NODE_UNHASHED)) ||
@@ -577,6 +593,38 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 	return ent;
 }
 
+/* The node holds its descriptor. If the guest has forgotten it meanwhile, node_idle() may have seen none. */
+static void node_fd_held(struct sfs_session *se, struct sfs_node *node, const struct sfs_fdent *ent)
+{
+	if (node->key.handle_bytes && atomic_load(&node->nlookup) == 0)
+		node_drop_fd(se, node, (uint32_t)(ent - se->fds) + 1);
+}
+
+/*
+ * Takes the descriptor from a node that can have another, unless it is held. Who holds one says so first and looks at fd_idx then: either sees
+ * that it is gone, or this here sees that it must not go.
+ */
+static bool node_evict_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+{
+	uint32_t was = fd_idx, none = 0;
+	bool taken;
+
+	/* Pinned, so that it is the same node when it gets its descriptor back. */
+	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD) ||
+	    !sfs_pins_tryget(&node->pins))
+		return false;
+	taken = atomic_compare_exchange_strong(&node->fd_idx, &was, 0);
+	if (taken && (atomic_load(&node->flags) & SFS_NODE_HELD) &&
+	    atomic_compare_exchange_strong(&node->fd_idx, &none, fd_idx)) {
+		taken = false;
+		node_fd_held(se, node, &se->fds[fd_idx - 1]);
+	}
+	if (taken)
+		node_fd_gone(se, fd_idx);
+	sfs_node_unpin(se, node);
+	return taken;
+}
+
 /* Second chance: the hand goes round, an entry used since its last visit stays. False: it has found none on its way. */
 static bool fds_evict(struct sfs_session *se)
 {
@@ -591,7 +639,7 @@ static bool fds_evict(struct sfs_session *se)
 			continue;
 		if (atomic_fetch_and_explicit(&ent->owner, ~SFS_FD_USED, memory_order_relaxed) & SFS_FD_USED)
 			continue;
-		if (node_drop_fd(se, &se->nodes[node - 1], idx + 1))
+		if (node_evict_fd(se, &se->nodes[node - 1], idx + 1))
 			return true;
 	}
 	return false;
@@ -607,30 +655,69 @@ static bool node_fds_room(struct sfs_session *se)
 	return false;
 }
 
-struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd)
+/* An entry for @fd that @node may hold, counted where it may lose it; *room false: it cannot hold another, this one is the request's alone. */
+static struct sfs_fdent *node_fd_insert(struct sfs_req *req, const struct sfs_node *node, int fd, bool *room)
 {
 	struct sfs_session *se = req->session;
 	struct sfs_fdent *ent = sfs_fd_insert(se, req, fd);
-	bool again = node->key.handle_bytes != 0; /* else it stays as long as the node */
-	uint32_t none = 0;
+	/* What has no handle keeps its descriptor for as long as it lives, and what is held until it is forgotten. */
+	bool again = node->key.handle_bytes &&
+		     !(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD);
 
 	if (!ent)
 		return NULL;
-	if (again && !node_fds_room(se)) {
-		/* All the others are in use: this one serves the request and goes with it. */
+	*room = !again || node_fds_room(se);
+	if (!*room)
 		sfs_fd_unlink(se, ent);
-		return ent;
-	}
-	if (again)
+	else if (again)
 		atomic_fetch_or_explicit(&ent->owner, node_idx(se, node) + 1, memory_order_release);
+	return ent;
+}
+
+struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd)
+{
+	struct sfs_session *se = req->session;
+	uint32_t none = 0;
+	bool room;
+	struct sfs_fdent *ent = node_fd_insert(req, node, fd, &room);
+
+	if (!ent || !room)
+		return ent;
 	if (!atomic_compare_exchange_strong(&node->fd_idx, &none, (uint32_t)(ent - se->fds) + 1)) {
 		/* It has one by now: this one goes with the request, too. */
-		if (again)
+		if (fd_owner(ent))
 			atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
 		atomic_store_explicit(&ent->owner, 0, memory_order_relaxed);
 		sfs_fd_unlink(se, ent);
+	} else {
+		node_fd_held(se, node, ent);
 	}
 	return ent;
+}
+
+struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, int fd, uint32_t open_flags)
+{
+	struct sfs_session *se = req->session;
+	struct sfs_fdent *ent;
+	uint32_t old;
+	bool room;
+
+	ent = node_fd_insert(req, node, fd, &room);
+	if (!ent)
+		return NULL;
+	atomic_store_explicit(&ent->open_flags, open_flags, memory_order_relaxed);
+	if (!room)
+		return ent;
+	old = atomic_exchange(&node->fd_idx, (uint32_t)(ent - se->fds) + 1);
+	if (old)
+		node_fd_gone(se, old);
+	node_fd_held(se, node, ent);
+	return ent;
+}
+
+void sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, struct sfs_fdent *ent)
+{
+	node_drop_fd(se, node, (uint32_t)(ent - se->fds) + 1);
 }
 
 /* --- the end of a session --- */

@@ -3,6 +3,7 @@
  * Descriptors and handles. See sfs_table.h for the rules of pins.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -233,7 +234,7 @@ static void fd_wait_for_engine(struct sfs_session *se, struct sfs_fdent *ent, un
 	uint32_t head = atomic_load(&se->drop_head[group]);
 
 	do {
-		ent->next_free = head;
+		__atomic_store_n(&ent->next_free, head, __ATOMIC_RELAXED); /* as in free_stack_push() */
 	} while (!atomic_compare_exchange_weak(&se->drop_head[group], &head, (uint32_t)(ent - se->fds) + 1));
 	/* The group says that it leaves before it takes the list for the last time. */
 	if (atomic_load(&se->group_running[group]))
@@ -270,7 +271,7 @@ static void fd_last(struct sfs_session *se, struct sfs_fdent *ent)
 	atomic_fetch_add(&se->close_count, 1);
 	head = atomic_load(&se->close_head);
 	do {
-		ent->next_free = head;
+		__atomic_store_n(&ent->next_free, head, __ATOMIC_RELAXED);
 	} while (!atomic_compare_exchange_weak(&se->close_head, &head, (uint32_t)(ent - se->fds) + 1));
 	if (!atomic_exchange(&se->close_busy, true)) {
 		atomic_fetch_add(&se->close_calls, 1);
@@ -345,6 +346,7 @@ struct sfs_fdent *sfs_fd_insert(struct sfs_session *se, struct sfs_req *req, int
 	}
 	ent = &se->fds[idx];
 	ent->fd = fd;
+	atomic_store_explicit(&ent->open_flags, O_PATH, memory_order_relaxed);
 	atomic_store_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
 	atomic_fetch_add_explicit(&se->fd_count, 1, memory_order_relaxed);
 	if (req)

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The descriptors that nodes hold: how many stay open, and which ones. */
+#include <fcntl.h>
+#include <pthread.h>
+
 #include "table_rig.h"
 
 static void test_cached_descriptors_are_bounded(void **state)
@@ -94,12 +97,146 @@ static void test_no_room_for_a_nodes_descriptor(void **state)
 		sfs_fd_unlink(se, ents[i]);
 }
 
+/* --- swapped, dropped, held --- */
+
+static uint64_t node_fds(void)
+{
+	return atomic_load(&se->node_fds);
+}
+
+static void test_swapped(void **state)
+{
+	struct sfs_req *req = req_new(), *other = req_new();
+	int first = rig_fd(), second = rig_fd(), third = rig_fd();
+	struct sfs_node *node = sfs_node_pin(req, lookup(10, true, first));
+	struct sfs_fdent *ent = sfs_node_fd(other, node);
+
+	assert_int_equal(ent->open_flags, O_PATH);
+	ent = sfs_node_fd_swap(req, node, second, O_RDWR);
+	assert_int_equal(ent->fd, second);
+	assert_int_equal(ent->open_flags, O_RDWR);
+	assert_ptr_equal(sfs_node_fd(req, node), ent);
+	assert_true(rig_fd_open(first)); /* somebody uses it */
+	rig_req_end(other);
+	assert_false(rig_fd_open(first));
+	assert_int_equal(node_fds(), 1);
+	/* What is not its own any more is not taken away. */
+	other = req_new();
+	sfs_node_fd_swap(other, node, third, O_RDONLY);
+	sfs_node_fd_drop(se, node, ent);
+	ent = sfs_node_fd(other, node);
+	assert_int_equal(ent->fd, third);
+	sfs_node_fd_drop(se, node, ent);
+	assert_null(sfs_node_fd(other, node));
+	assert_int_equal(node_fds(), 0);
+	rig_req_end(other);
+	rig_req_end(req);
+	assert_false(rig_fd_open(second));
+	assert_false(rig_fd_open(third));
+}
+
+/* Also where there is no room beside what others use: then it is the request's alone. */
+static void test_swapped_without_room(void **state)
+{
+	struct sfs_req *req = req_new(), *users = req_new();
+	int own = rig_fd(), fd = rig_fd();
+	struct sfs_node *node;
+
+	for (uint64_t ino = 20; ino < 23; ino++)
+		assert_non_null(sfs_node_fd(users, sfs_node_pin(users, lookup(ino, true, rig_fd()))));
+	node = sfs_node_pin(req, lookup(10, true, own));
+	assert_non_null(sfs_node_fd(req, node));
+	assert_int_equal(sfs_node_fd_swap(req, node, fd, O_RDWR)->fd, fd);
+	assert_int_equal(sfs_node_fd(req, node)->fd, own);
+	rig_req_end(req);
+	rig_req_end(users);
+	assert_true(rig_fd_open(own));
+	assert_false(rig_fd_open(fd));
+	assert_int_equal(node_fds(), 4);
+}
+
+static void test_held(void **state)
+{
+	int fd = rig_fd(), next = rig_fd();
+	uint64_t id = lookup(10, true, fd);
+	struct sfs_req *req = req_new();
+	struct sfs_node *node = sfs_node_pin(req, id);
+
+	sfs_node_hold(node);
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, rig_fd());
+	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	sfs_node_fd_swap(req, node, next, O_RDWR);
+	rig_req_end(req);
+	assert_false(rig_fd_open(fd));
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, rig_fd());
+	assert_true(rig_fd_open(next));
+	/* The guest forgets it, and learns of it again. */
+	sfs_node_forget(se, id, 1);
+	assert_false(rig_fd_open(next));
+	lookup(10, true, rig_fd());
+	for (uint64_t ino = 20; ino < 60; ino++)
+		lookup(ino, true, rig_fd());
+	req = req_new();
+	assert_null(sfs_node_fd(req, sfs_node_pin(req, id)));
+	rig_req_end(req);
+}
+
+enum { ROUNDS = 20000, NOBODYS_FD = 1 << 30 };
+
+static _Atomic bool over;
+
+/* Others want descriptors all the time. */
+static void *evict_thread(void *arg)
+{
+	for (uint64_t ino = 20; !atomic_load(&over); ino = ino == 49 ? 20 : ino + 1)
+		lookup(ino, true, NOBODYS_FD);
+	return NULL;
+}
+
+/* Whichever comes first, a node that is held and was offered one has one, and none once it is forgotten. */
+static void test_held_beside_threads(void **state)
+{
+	pthread_t thread[2];
+
+	atomic_store(&over, false);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, evict_thread, NULL), 0);
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		uint64_t id = lookup(10, true, NOBODYS_FD);
+		struct sfs_req *req = req_new();
+		struct sfs_node *node = sfs_node_pin(req, id);
+
+		sfs_node_hold(node);
+		if (!sfs_node_fd(req, node))
+			assert_non_null(sfs_node_fd_offer(req, node, NOBODYS_FD));
+		rig_req_end(req);
+		req = req_new();
+		assert_non_null(sfs_node_fd(req, node));
+		rig_req_end(req);
+		sfs_node_forget(se, id, 1);
+	}
+	atomic_store(&over, true);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	assert_true(node_fds() <= 4);
+	assert_true(figures().fds <= 4);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    T(test_cached_descriptors_are_bounded),   T(test_many_cached_descriptors_are_bounded),
-	    T(test_descriptor_in_use_is_not_evicted), T(test_nodes_without_handle_keep_theirs),
-	    T(test_second_descriptor_is_closed),      T_TINY(test_no_room_for_a_nodes_descriptor),
+	    T(test_cached_descriptors_are_bounded),
+	    T(test_many_cached_descriptors_are_bounded),
+	    T(test_descriptor_in_use_is_not_evicted),
+	    T(test_nodes_without_handle_keep_theirs),
+	    T(test_second_descriptor_is_closed),
+	    T_TINY(test_no_room_for_a_nodes_descriptor),
+	    T(test_swapped),
+	    T(test_swapped_without_room),
+	    T(test_held),
+	    T(test_held_beside_threads),
 	};
 
 	return cmocka_run_group_tests_name("table_fds", tests, NULL, NULL);

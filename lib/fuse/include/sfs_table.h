@@ -41,7 +41,11 @@ struct sfs_fdent {
 	_Atomic uint32_t
 	    pins; /* SFS_PINS_LIVE and a count; unlinked: without it, and the last unpin closes */
 	int fd;
-	uint32_t next_free;
+	union {
+		uint32_t next_free; /* of an entry that is unlinked */
+		_Atomic uint32_t
+		    open_flags; /* O_* of one that a node holds: O_PATH, or as sfs_node_fd_swap() says */
+	};
 	_Atomic uint32_t
 	    owner; /* index + 1 of the node that keeps it and may lose it, 0: none; and SFS_FD_USED */
 	struct sfs_aio_file file; /* engines that hold it open: they let go before it is closed */
@@ -55,7 +59,7 @@ struct sfs_node {
 	uint32_t gen;
 	_Atomic uint64_t nlookup; /* the guest's count; saturates, never underflows */
 	_Atomic uint32_t pins;
-	_Atomic uint32_t fd_idx; /* index + 1 of the O_PATH descriptor in the fd table; 0: none held */
+	_Atomic uint32_t fd_idx; /* index + 1 of its descriptor in the fd table; 0: none held */
 	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
 	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
 	struct sfs_node_key key;
@@ -86,6 +90,7 @@ enum {
 	SFS_NODE_GONE = 1 << 30,     /* sfs_node_gone() */
 	SFS_NODE_STALE = 1 << 29,    /* sfs_node_stale() */
 	SFS_NODE_UNHASHED = 1 << 28, /* in no bucket: no key finds it, the guest still knows it by its id */
+	SFS_NODE_HELD = 1 << 27,     /* sfs_node_hold() */
 };
 
 struct sfs_session_limits {
@@ -163,6 +168,19 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node);
  * limits.fds; @fd still the caller's.
  */
 struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd);
+
+/** As sfs_node_fd_offer() for one opened with @open_flags, which goes in place of the one that the node holds. */
+struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, int fd, uint32_t open_flags);
+
+/** Takes @ent, pinned by the caller, away from @node, if it still is its. What has no handle must not lose its descriptor. */
+void sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, struct sfs_fdent *ent);
+
+/**
+ * From now on no other node's needs take the descriptor of @node, pinned by the caller, away from it, until the guest has forgotten
+ * it: the object is about to lose its last name. One that holds none, sfs_node_fd(), has to be offered one then. False: the guest does
+ * not know it.
+ */
+bool sfs_node_hold(struct sfs_node *node);
 
 /* --- handles --- */
 
