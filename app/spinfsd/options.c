@@ -82,6 +82,8 @@ static const struct row long_rows[] = {
     {"inode-fds-max", SET_NUMBER, OPTIONS "inode_fds_max", "N", 0,
      "descriptors kept for recently used files (1024)"},
     {"preserve-noatime", SET_TRUE, OPTIONS "preserve_noatime", NULL, 0, "pass O_NOATIME of the guest on"},
+    {"no-open", SET_TRUE, OPTIONS "no_open", NULL, 0,
+     "the guest opens nothing, with cache always: fewer requests (off)"},
     {"killpriv-v2", SET_TRUE, OPTIONS "killpriv_v2", NULL, 0, "the host clears set-id bits"},
     {"no-killpriv-v2", SET_FALSE, OPTIONS "killpriv_v2", NULL, 0, "the guest does (default)"},
     {"sandbox", SET_STRING, "sandbox", "MODE", 0, "none"},

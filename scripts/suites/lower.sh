@@ -94,4 +94,6 @@ suite_lower() {
   lower_case ext4 --cache never
   lower_case xfs --cache always --writeback --killpriv-v2 --allow-direct-io
   lower_case overlay --cache metadata --posix-acl
+  lower_case ext4 --cache always --no-open --inode-fds-max 8 --posix-acl --killpriv-v2 --allow-direct-io
+  lower_case overlay --cache always --no-open
 }

@@ -52,12 +52,13 @@ guests_paused() {
   guests_end "$status"
 }
 
-# A kernel that uses every request queue: four CPUs, four queues, requests counted on each of them by the daemon.
+# A kernel that uses every request queue: four CPUs, four queues, requests counted on each of them by the daemon. It tries to open a
+# file once.
 guests_queues() {
   local status=0
   # shellcheck disable=SC2034 # for guest.sh
   local GUEST_KERNEL=
-  guests_case 'qemu: Linux 6.12 with four CPUs uses four queues'
+  guests_case 'qemu: Linux 6.12 with four CPUs uses four queues, and opens nothing'
   guest_kernel bookworm-backports >"$log" 2>&1 || { report_fail "$guests_name" "$log"; return 0; }
   cat >"$work/script" <<'SCRIPT'
 for cpu in 0 1 2 3; do
@@ -69,9 +70,9 @@ for cpu in 0 1 2 3; do
 done
 touch /mnt/done
 until [ -e /mnt/counted ]; do sleep 1; done
-conformance --only data_ --only open_ /mnt
+conformance --only data_ --only open_ --only dir_ --only name_ /mnt
 SCRIPT
-  guests_daemon --request-queues 4 --control-socket "$work/control" || return 0
+  guests_daemon --request-queues 4 --cache always --no-open --control-socket "$work/control" || return 0
   guest_start --timeout 300 --smp 4 --queues 4 --program "$guests_program" qemu "$socket" share "$work/script"
   local pid=$GUEST_PID console=$GUEST_LOG
   guests_until 120 test -e "$share/done" || status=1
@@ -80,10 +81,11 @@ SCRIPT
   guest_wait "$pid" "$console" >"$log" 2>&1 || status=$?
   if ! python3 - "$work/stats" >>"$log" 2>&1 <<'PYTHON'; then status=1; fi
 import json, sys
-queues = json.load(open(sys.argv[1]))["devices"][0]["queues"]
-requests = {queue["index"]: queue["requests"] for queue in queues}
-print("requests of each queue:", requests)
-sys.exit(any(requests.get(index, 0) < 10 for index in (1, 2, 3, 4)))
+device = json.load(open(sys.argv[1]))["devices"][0]
+requests = {queue["index"]: queue["requests"] for queue in device["queues"]}
+opens = device["ops"]["OPEN"]["count"]
+print("requests of each queue:", requests, "OPEN:", opens)
+sys.exit(any(requests.get(index, 0) < 10 for index in (1, 2, 3, 4)) or opens != 1)
 PYTHON
   guests_end "$status"
 }

@@ -20,8 +20,11 @@
 #include "sfs_aio_engines.h"
 #include "sfs_passthrough.h"
 
-static char share[64], options[256];
-static struct fz_fs fs = {.ops = &sfs_fs_passthrough, .options = options, .engine = &sfs_aio_workers};
+static char share[64], options[2][256];
+static const struct fz_fs fs[] = {
+    {.ops = &sfs_fs_passthrough, .options = options[0], .engine = &sfs_aio_workers},
+    {.ops = &sfs_fs_passthrough, .options = options[1], .engine = &sfs_aio_workers}, /* without OPEN */
+};
 
 /* Whatever the request has made of it. */
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -66,25 +69,29 @@ static void share_make(void)
 		 access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
 	MUST(mkdtemp(share));
 	MUST(atexit(share_remove) == 0);
-	snprintf(options, sizeof(options),
-		 "{\"shared_dir\": \"%s\", \"killpriv_v2\": true, \"allow_direct_io\": true}", share);
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(options); i++)
+		snprintf(options[i], sizeof(options[i]),
+			 "{\"shared_dir\": \"%s\", \"killpriv_v2\": true, \"allow_direct_io\": true%s}",
+			 share, i ? ", \"cache\": \"always\", \"no_open\": true" : "");
 	MUST(setrlimit(RLIMIT_FSIZE, &few) == 0 && signal(SIGXFSZ, SIG_IGN) != SIG_ERR);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fz_msg m = fuzz_input(data, size);
+	/* The highest bit of the room for the answer chooses. */
+	const struct fz_fs *now = &fs[size > 3 && data[3] & 0x80];
 	char path[128];
 
 	if (!share[0])
 		share_make();
-	fz_begin(&fs);
+	fz_begin(now);
 	/* Some filesystems have none. */
 	snprintf(path, sizeof(path), "%s/file", share);
 	if (setxattr(path, "user.a", "value", 5, 0) == 0)
 		setxattr(path, "user.empty", "", 0, 0);
 	fz_request(&m);
-	fz_end(&fs);
+	fz_end(now);
 	share_empty();
 	return 0;
 }

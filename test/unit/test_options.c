@@ -160,6 +160,9 @@ static void test_driver_options(void **state)
 	    "{\"shared_dir\":\"/d\",\"allow_direct_io\":true,\"allow_mmap\":true,\"preserve_noatime\":true,"
 	    "\"killpriv_v2\":true}");
 	expect_options(
+	    "/s --shared-dir /d --cache always --no-open",
+	    "{\"shared_dir\":\"/d\",\"cache\":\"always\",\"no_open\":true}");
+	expect_options(
 	    "/s --shared-dir /d --no-killpriv-v2 --no-announce-submounts --inode-file-handles=mandatory",
 	    "{\"shared_dir\":\"/d\",\"killpriv_v2\":false,\"announce_submounts\":false,"
 	    "\"inode_file_handles\":\"mandatory\"}");

@@ -11,14 +11,13 @@
 
 int pt_pin_attr(struct sfs_req *req, bool by_handle, uint64_t fh, bool writes)
 {
-	struct pt_op *op = pt_op(req);
-	int rc = pt_pin_node(req, writes);
+	int rc;
 
-	if (rc == 0 && by_handle)
-		rc = pt_pin_handle(req, fh, writes);
-	if (rc == 0 && !op->ent)
-		op->ent = sfs_node_fd(req, op->node);
-	return rc;
+	if (!by_handle || pt_no_open(req))
+		rc = pt_pin_held(req);
+	else if ((rc = pt_pin_node(req, false)) == 0)
+		rc = pt_pin_handle(req, fh, false);
+	return rc == 0 && writes && pt_fs(req)->readonly ? -EROFS : rc;
 }
 
 /* The reply of GETATTR and SETATTR: all that it has is in fstat, which is cheaper than statx. */
@@ -111,7 +110,7 @@ static int64_t pt_set_size(struct sfs_req *req)
 	int64_t rc;
 	int fd;
 
-	if (op->handle && (op->handle->open_flags & O_ACCMODE) != O_RDONLY)
+	if (op->ent && (op->open_flags & O_ACCMODE) != O_RDONLY)
 		return pt_truncate(req, op->ent->fd);
 	rc = pt_open_check(op->node->mode);
 	if (rc < 0)

@@ -34,6 +34,8 @@ int pt_opendir(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
+	if (pt_no_open(req))
+		return -ENOSYS;
 	rc = pt_pin_node(req, false);
 	if (rc < 0)
 		return rc;
@@ -52,7 +54,7 @@ static bool is_dots(const char *name)
  * cannot be looked up (gone meanwhile, tables full, another mount that this thread must not touch) is listed
  * with nodeid 0: name and type.
  */
-static bool pt_plus_add(struct sfs_req *req, struct sfs_dirbuf *d, const struct dirent64 *e,
+static bool pt_plus_add(struct sfs_req *req, int dirfd, struct sfs_dirbuf *d, const struct dirent64 *e,
 			uint32_t name_bytes)
 {
 	struct fuse_entry_out entry = {0};
@@ -60,19 +62,18 @@ static bool pt_plus_add(struct sfs_req *req, struct sfs_dirbuf *d, const struct 
 
 	if (!sfs_dirbuf_fits(d, name_bytes, true))
 		return false;
-	if (is_dots(e->d_name) ||
-	    pt_enter_name(req, op->node, op->ent->fd, e->d_name, false, false, &entry) != 0)
+	if (is_dots(e->d_name) || pt_enter_name(req, op->node, dirfd, e->d_name, false, false, &entry) != 0)
 		entry =
 		    (struct fuse_entry_out){.attr.ino = e->d_ino, .attr.mode = DTTOIF((uint32_t)e->d_type)};
 	return sfs_dirbuf_add(d, e->d_name, name_bytes, e->d_ino, (uint64_t)e->d_off, e->d_type, &entry);
 }
 
-static bool pt_dir_add(struct sfs_req *req, struct sfs_dirbuf *d, const struct dirent64 *e)
+static bool pt_dir_add(struct sfs_req *req, int dirfd, struct sfs_dirbuf *d, const struct dirent64 *e)
 {
 	uint32_t name_bytes = (uint32_t)strlen(e->d_name);
 
 	if (pt_op(req)->plus)
-		return pt_plus_add(req, d, e, name_bytes);
+		return pt_plus_add(req, dirfd, d, e, name_bytes);
 	return sfs_dirbuf_add(d, e->d_name, name_bytes, e->d_ino, (uint64_t)e->d_off, e->d_type, NULL);
 }
 
@@ -90,23 +91,23 @@ static size_t pt_raw_bytes(const struct sfs_dirbuf *d, size_t raw, bool plus)
 	return SFS_MIN(d->used ? want : SFS_MAX(want, RAW_BYTES_MIN), RAW_BYTES_MAX);
 }
 
-static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
+/* *@pos: where the position of @fd is, and is left. */
+static int64_t pt_dir_fill(struct sfs_req *req, int fd, uint64_t *pos, struct sfs_dirbuf *d)
 {
 	_Alignas(struct dirent64) char raw[RAW_BYTES_MAX];
-	struct pt_op *op = pt_op(req);
-	uint64_t *pos = &op->handle->drv[PT_HANDLE_POS];
+	bool plus = pt_op(req)->plus;
 	size_t raw_used = 0;
 	int64_t bytes;
 
 	if (*pos != req->arg.read.offset) {
-		int64_t rc = PT_CALL(lseek(op->ent->fd, (off_t)req->arg.read.offset, SEEK_SET));
+		int64_t rc = PT_CALL(lseek(fd, (off_t)req->arg.read.offset, SEEK_SET));
 
 		if (rc < 0)
 			return rc;
 		*pos = req->arg.read.offset;
 	}
 	for (;;) {
-		bytes = PT_CALL(getdents64(op->ent->fd, raw, pt_raw_bytes(d, raw_used, op->plus)));
+		bytes = PT_CALL(getdents64(fd, raw, pt_raw_bytes(d, raw_used, plus)));
 		/* An error after entries (EINVAL: the next one is longer than what is asked for): the guest has these
 		 * first, and meets it when it goes on. */
 		if (bytes <= 0)
@@ -114,10 +115,10 @@ static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
 		for (int64_t at = 0; at < bytes;) {
 			const struct dirent64 *e = (const void *)(raw + at);
 
-			if (!pt_dir_add(req, d, e)) {
+			if (!pt_dir_add(req, fd, d, e)) {
 				/* The descriptor has read on. Back now, not with the next request: where places
 				 * are counted, they are others once the guest has removed what it got. */
-				if (PT_CALL(lseek(op->ent->fd, (off_t)*pos, SEEK_SET)) < 0)
+				if (PT_CALL(lseek(fd, (off_t)*pos, SEEK_SET)) < 0)
 					*pos = UINT64_MAX;
 				return d->used ? 0 : -EINVAL;
 			}
@@ -125,21 +126,54 @@ static int64_t pt_dir_fill(struct sfs_req *req, struct sfs_dirbuf *d)
 			at += e->d_reclen;
 		}
 		raw_used += (size_t)bytes;
-		if (!sfs_dirbuf_fits(d, USUAL_NAME_BYTES, op->plus))
+		if (!sfs_dirbuf_fits(d, USUAL_NAME_BYTES, plus))
 			return 0;
 	}
 }
 
-static int64_t pt_readdir_fn(struct sfs_req *req)
+static int64_t pt_dir_list(struct sfs_req *req, int fd, uint64_t *pos)
 {
 	struct sfs_dirbuf d;
 	int64_t rc;
 
 	sfs_dirbuf_init(&d, req, req->arg.read.size);
-	rc = pt_dir_fill(req, &d);
+	rc = pt_dir_fill(req, fd, pos, &d);
 	if (rc == 0)
 		sfs_req_reply_bytes(req, d.buf, d.used);
 	return rc;
+}
+
+static int64_t pt_readdir_fn(struct sfs_req *req)
+{
+	const struct pt_op *op = pt_op(req);
+
+	return pt_dir_list(req, op->ent->fd, &op->handle->drv[PT_HANDLE_POS]);
+}
+
+/* Without a handle the offset alone says where to go on. */
+static int64_t pt_readdir_unopened_fn(struct sfs_req *req)
+{
+	int fd = pt_node_open(req, pt_op(req)->node, O_RDONLY | O_DIRECTORY);
+	uint64_t pos = 0;
+	int64_t rc;
+
+	if (fd < 0)
+		return fd;
+	rc = pt_dir_list(req, fd, &pos);
+	close(fd);
+	return rc;
+}
+
+static int pt_list_unopened(struct sfs_req *req)
+{
+	int rc;
+
+	if (req->step == PT_END)
+		return pt_end(req);
+	rc = pt_pin_node(req, false);
+	if (rc == 0 && !S_ISDIR(pt_op(req)->node->mode))
+		rc = -ENOTDIR;
+	return rc < 0 ? rc : pt_block(req, PT_END, pt_readdir_unopened_fn);
 }
 
 static int pt_list(struct sfs_req *req)
@@ -148,6 +182,8 @@ static int pt_list(struct sfs_req *req)
 	uint64_t epoch;
 	int rc;
 
+	if (pt_no_open(req))
+		return pt_list_unopened(req);
 	switch (req->step) {
 	case PT_START:
 		/* The node is where lookups start. */

@@ -101,6 +101,9 @@ static int64_t pt_tmpfile_fn(struct sfs_req *req)
 		close(fd);
 		return rc;
 	}
+	/* It has no name by which it could be had again. */
+	if (pt_no_open(req))
+		sfs_node_hold(node);
 	rc = pt_handle_make(req, node, fd, flags, 0, &req->out.create.open);
 	if (rc < 0)
 		sfs_node_forget(req->session, req->out.create.entry.nodeid, 1);
@@ -293,7 +296,7 @@ static int64_t pt_ioctl_fn(struct sfs_req *req)
 	}
 }
 
-/* Handles are regular files and directories only, so that no device is ever asked. */
+/* What is open is regular files and directories only, so that no device is ever asked. */
 int pt_ioctl(struct sfs_req *req)
 {
 	const struct fuse_ioctl_in *in = &req->arg.ioctl;
@@ -317,8 +320,8 @@ int pt_ioctl(struct sfs_req *req)
 	}
 	if (in->flags & (FUSE_IOCTL_COMPAT | FUSE_IOCTL_UNRESTRICTED))
 		return -ENOTTY;
-	rc = pt_pin_handle(req, in->fh, writes);
-	if (rc < 0)
+	rc = pt_pin_file(req, in->fh, writes, PT_USE_ANY, 0);
+	if (rc != 0)
 		return rc;
 	return in->cmd == FS_IOC_ENABLE_VERITY ? pt_slow(req, PT_END, pt_ioctl_fn)
 					       : pt_block(req, PT_END, pt_ioctl_fn);

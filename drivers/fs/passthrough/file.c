@@ -57,11 +57,17 @@ static uint32_t pt_open_reply(const struct pt_fs *fs, bool dir)
 	}
 }
 
-int pt_handle_make(struct sfs_req *req, const struct sfs_node *node, int fd, int flags, uint32_t handle_flags,
+int pt_handle_make(struct sfs_req *req, struct sfs_node *node, int fd, int flags, uint32_t handle_flags,
 		   struct fuse_open_out *out)
 {
 	struct sfs_handle *h;
 
+	out->open_flags = pt_open_reply(pt_fs(req), handle_flags & SFS_HANDLE_DIR);
+	if (pt_no_open(req)) {
+		if (!sfs_node_fd_swap(req, node, fd, (uint32_t)flags))
+			close(fd);
+		return 0;
+	}
 	h = sfs_handle_open(req, sfs_node_id(req->session, node), fd, (uint32_t)flags, handle_flags,
 			    &out->fh);
 	if (!h) {
@@ -70,29 +76,27 @@ int pt_handle_make(struct sfs_req *req, const struct sfs_node *node, int fd, int
 	}
 	h->drv[PT_HANDLE_MOUNT] = node->key.mnt_idx;
 	h->drv[PT_HANDLE_POS] = 0;
-	out->open_flags = pt_open_reply(pt_fs(req), handle_flags & SFS_HANDLE_DIR);
 	return 0;
 }
 
-/*
- * A file that may only be appended to (FS_APPEND_FL) is not opened for writing otherwise. With writeback the guest writes whole pages:
- * that cannot be done to it.
- */
-static int pt_open_host(struct sfs_req *req, struct sfs_node *node, int flags, uint32_t guest_flags)
+/* With writeback the guest writes whole pages: that cannot be done to a file that may only be appended to. */
+int pt_open_host(struct sfs_req *req, struct sfs_node *node, int *flags, uint32_t guest_flags)
 {
-	int rc = pt_node_open(req, node, flags);
+	int rc = pt_node_open(req, node, *flags);
 
 	if (rc == -EPERM && (guest_flags & O_APPEND) &&
-	    !(sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE))
-		rc = pt_node_open(req, node, flags | O_APPEND);
+	    !(sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE)) {
+		*flags |= O_APPEND;
+		rc = pt_node_open(req, node, *flags);
+	}
 	return rc;
 }
 
 /* Opens with O_TRUNC where the guest wants the set-user-ID and set-group-ID bits to go with the contents. */
-static int pt_open_kill(struct sfs_req *req, struct sfs_node *node, int flags, uint32_t guest_flags,
+static int pt_open_kill(struct sfs_req *req, struct sfs_node *node, int *flags, uint32_t guest_flags,
 			uint32_t open_flags)
 {
-	bool kill = (flags & O_TRUNC) && pt_kills(req, open_flags & FUSE_OPEN_KILL_SUIDGID);
+	bool kill = (*flags & O_TRUNC) && pt_kills(req, open_flags & FUSE_OPEN_KILL_SUIDGID);
 	int rc = kill ? pt_fsetid_drop() : 0;
 
 	if (rc < 0)
@@ -107,7 +111,7 @@ static int64_t pt_open_fn(struct sfs_req *req)
 {
 	int flags = pt_open_flags(req, req->arg.open.flags);
 	struct pt_op *op = pt_op(req);
-	int fd = pt_open_kill(req, op->node, flags, req->arg.open.flags, req->arg.open.open_flags);
+	int fd = pt_open_kill(req, op->node, &flags, req->arg.open.flags, req->arg.open.open_flags);
 
 	if (fd < 0)
 		return fd;
@@ -121,6 +125,8 @@ int pt_open(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
+	if (pt_no_open(req))
+		return -ENOSYS;
 	flags = pt_open_flags(req, req->arg.open.flags);
 	rc = pt_pin_node(req, (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC));
 	if (rc == 0)
@@ -162,7 +168,7 @@ int pt_create_enter(struct sfs_req *req, int fd, struct sfs_node **node)
 }
 
 /* A file that was there: its node, and a descriptor or -errno. */
-static int pt_create_old(struct sfs_req *req, int dirfd, int flags, struct sfs_node **node)
+static int pt_create_old(struct sfs_req *req, int dirfd, int *flags, struct sfs_node **node)
 {
 	struct fuse_entry_out *entry = &req->out.create.entry;
 	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
@@ -183,7 +189,7 @@ static int pt_create_old(struct sfs_req *req, int dirfd, int flags, struct sfs_n
 		return rc;
 	}
 	/* O_TRUNC has changed what pt_enter() saw. */
-	if (flags & O_TRUNC) {
+	if (*flags & O_TRUNC) {
 		struct statx stx;
 
 		if (pt_stat(rc, &stx) == 0)
@@ -204,7 +210,7 @@ static int64_t pt_create_fn(struct sfs_req *req)
 		fd = pt_create_new(req, dirfd, flags);
 		if (fd != -EEXIST || (req->arg.create.flags & O_EXCL))
 			break;
-		fd = pt_create_old(req, dirfd, flags, &node);
+		fd = pt_create_old(req, dirfd, &flags, &node);
 		/* It may have gone between the two. */
 		if (fd != -ENOENT || i == CREATE_TRIES)
 			break;
@@ -237,12 +243,39 @@ int pt_create(struct sfs_req *req)
 
 /* --- FLUSH, RELEASE, FSYNC --- */
 
+/*
+ * A file that nobody may have open any more, as far as can be told, is not kept open for writing: the host could not run it as a program. Who
+ * goes on to write has it opened again. What might be lost by that keeps another descriptor.
+ */
+static void pt_flush_unopened(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	struct sfs_node *node = op->node;
+	char name[PT_NAME_BYTES];
+	int fd;
+
+	if ((op->open_flags & O_ACCMODE) == O_RDONLY)
+		return;
+	if (node->key.handle_bytes &&
+	    !(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD)) {
+		sfs_node_fd_drop(req->session, node, op->ent);
+		return;
+	}
+	fd = (int)PT_CALL(openat(pt_fs(req)->proc_fd, pt_fd_name(name, op->ent->fd), O_PATH | O_CLOEXEC));
+	if (fd >= 0 && !sfs_node_fd_swap(req, node, fd, O_PATH))
+		close(fd);
+}
+
 static int64_t pt_flush_fn(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
 	int fd;
 
 	pt_locks_flush(req, req->arg.flush.lock_owner);
+	if (!op->handle)
+		pt_flush_unopened(req);
+	if (!op->ent)
+		return 0;
 	/* The host would do nothing either. */
 	if (op->mount->plain)
 		return 0;
@@ -260,7 +293,10 @@ int pt_flush(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
-	rc = pt_pin_handle(req, req->arg.flush.fh, false);
+	if (pt_no_open(req))
+		rc = pt_pin_held(req);
+	else
+		rc = pt_pin_handle(req, req->arg.flush.fh, false);
 	return rc < 0 ? rc : pt_quick(req, pt_flush_fn);
 }
 
@@ -268,7 +304,8 @@ int pt_release(struct sfs_req *req)
 {
 	int rc;
 
-	if (req->step == PT_END)
+	/* A guest that created files before it first opened one does not know yet that nothing is open. */
+	if (req->step == PT_END || pt_no_open(req))
 		return SFS_DONE;
 	rc = pt_pin_handle(req, req->arg.release.fh, false);
 	if (rc == 0)
@@ -290,8 +327,8 @@ int pt_fsync(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
-	rc = pt_pin_handle(req, req->arg.fsync.fh, false);
-	return rc < 0 ? rc : pt_slow(req, PT_END, pt_fsync_fn);
+	rc = pt_pin_file(req, req->arg.fsync.fh, false, PT_USE_ANY, 0);
+	return rc != 0 ? rc : pt_slow(req, PT_END, pt_fsync_fn);
 }
 
 /* --- space and holes --- */
@@ -329,9 +366,9 @@ int pt_fallocate(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
-	rc = pt_pin_handle(req, req->arg.fallocate.fh, true);
+	rc = pt_pin_file(req, req->arg.fallocate.fh, true, PT_USE_WRITE, 0);
 	/* How long it takes is the guest's to say. */
-	return rc < 0 ? rc : pt_slow(req, PT_END, pt_fallocate_fn);
+	return rc != 0 ? rc : pt_slow(req, PT_END, pt_fallocate_fn);
 }
 
 static int64_t pt_lseek_fn(struct sfs_req *req)
@@ -352,28 +389,27 @@ int pt_lseek(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
-	rc = pt_pin_handle(req, req->arg.lseek.fh, false);
-	if (rc < 0)
+	rc = pt_pin_file(req, req->arg.lseek.fh, false, PT_USE_ANY, 0);
+	if (rc != 0)
 		return rc;
 	/* A directory's position belongs to READDIR, and the other kinds of seeks need no server. */
-	if ((pt_op(req)->handle->flags & SFS_HANDLE_DIR) ||
+	if (pt_is_dir(pt_op(req)) ||
 	    (req->arg.lseek.whence != SEEK_DATA && req->arg.lseek.whence != SEEK_HOLE))
 		return -EINVAL;
 	return pt_block(req, PT_END, pt_lseek_fn);
 }
 
-static int64_t pt_copy_fn(struct sfs_req *req)
+static int64_t pt_copy(struct sfs_req *req, int from_fd, int to_fd)
 {
 	const struct fuse_copy_file_range_in *in = &req->arg.copy_file_range;
-	struct pt_op *op = pt_op(req);
 	off_t from = (off_t)in->off_in, to = (off_t)in->off_out;
 	size_t len = SFS_MIN(in->len, COPY_BYTES_MAX);
-	bool kill = pt_modify_kills(req, op->ent2->fd);
+	bool kill = pt_modify_kills(req, to_fd);
 	int64_t rc = kill ? pt_fsetid_drop() : 0;
 
 	if (rc < 0)
 		return rc;
-	rc = PT_CALL(copy_file_range(op->ent->fd, &from, op->ent2->fd, &to, len, (unsigned)in->flags));
+	rc = PT_CALL(copy_file_range(from_fd, &from, to_fd, &to, len, (unsigned)in->flags));
 	if (kill)
 		pt_fsetid_restore();
 	if (rc < 0)
@@ -388,6 +424,43 @@ static int64_t pt_copy_fn(struct sfs_req *req)
 	return 0;
 }
 
+static int64_t pt_copy_fn(struct sfs_req *req)
+{
+	const struct pt_op *op = pt_op(req);
+
+	return pt_copy(req, op->ent->fd, op->ent2->fd);
+}
+
+static int64_t pt_copy_unopened_fn(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int to, from = pt_node_open(req, op->node, O_RDONLY);
+	int64_t rc;
+
+	if (from < 0)
+		return from;
+	to = pt_node_open(req, op->node2, O_WRONLY);
+	rc = to < 0 ? to : pt_copy(req, from, to);
+	close(from);
+	if (to >= 0)
+		close(to);
+	return rc;
+}
+
+static int pt_copy_unopened(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int rc = pt_pin_node(req, true);
+
+	if (rc == 0)
+		rc = pt_pin_second(req, req->arg.copy_file_range.nodeid_out);
+	if (rc == 0)
+		rc = pt_open_check(op->node->mode);
+	if (rc == 0)
+		rc = pt_open_check(op->node2->mode);
+	return rc < 0 ? rc : pt_slow(req, PT_END, pt_copy_unopened_fn);
+}
+
 int pt_copy_file_range(struct sfs_req *req)
 {
 	const struct fuse_copy_file_range_in *in = &req->arg.copy_file_range;
@@ -396,6 +469,8 @@ int pt_copy_file_range(struct sfs_req *req)
 
 	if (req->step == PT_END)
 		return pt_end(req);
+	if (pt_no_open(req))
+		return pt_copy_unopened(req);
 	rc = pt_pin_handle(req, in->fh_in, true);
 	if (rc < 0)
 		return rc;

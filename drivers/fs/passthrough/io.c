@@ -30,7 +30,7 @@ static bool pt_offset_bad(uint64_t offset, uint64_t bytes)
 
 static bool pt_is_direct(const struct pt_op *op)
 {
-	return op->handle->open_flags & O_DIRECT;
+	return op->open_flags & O_DIRECT;
 }
 
 /* Whether @flags, the guest's of this request, want the page cache where the open file goes around it. */
@@ -43,7 +43,7 @@ static bool pt_wants_cache(const struct pt_op *op, uint32_t flags)
 static int pt_cached_fd(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
-	int flags = (int)(op->handle->open_flags & ~(uint32_t)(O_DIRECT | O_TRUNC)) | O_CLOEXEC | O_NOCTTY;
+	int flags = (int)(op->open_flags & ~(uint32_t)(O_DIRECT | O_TRUNC)) | O_CLOEXEC | O_NOCTTY;
 	char name[PT_NAME_BYTES];
 
 	return (int)PT_CALL(openat(pt_fs(req)->proc_fd, pt_fd_name(name, op->ent->fd), flags));
@@ -206,11 +206,11 @@ static int pt_read_start(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
 	uint8_t nowait;
-	int rc = pt_pin_handle(req, req->arg.read.fh, false);
+	int rc = pt_pin_file(req, req->arg.read.fh, false, PT_USE_READ, req->arg.read.flags);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
-	if (op->handle->flags & SFS_HANDLE_DIR)
+	if (pt_is_dir(op))
 		return -EISDIR;
 	op->offset = req->arg.read.offset;
 	if (pt_offset_bad(op->offset, req->data_left))
@@ -306,11 +306,11 @@ static int64_t pt_write_cached_fn(struct sfs_req *req)
 static int pt_write_start(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);
-	int rc = pt_pin_handle(req, req->arg.write.fh, true);
+	int rc = pt_pin_file(req, req->arg.write.fh, true, PT_USE_WRITE, req->arg.write.flags);
 
-	if (rc < 0)
+	if (rc != 0)
 		return rc;
-	if (op->handle->flags & SFS_HANDLE_DIR)
+	if (pt_is_dir(op))
 		return -EBADF;
 	op->offset = req->arg.write.offset;
 	if (pt_offset_bad(op->offset, req->data_left))

@@ -217,8 +217,7 @@ int pt_mkdir(struct sfs_req *req)
 	return pt_make_op(req);
 }
 
-/* Pins the node that the arguments name besides the header's. */
-static int pt_pin_second(struct sfs_req *req, uint64_t nodeid)
+int pt_pin_second(struct sfs_req *req, uint64_t nodeid)
 {
 	struct pt_op *op = pt_op(req);
 
@@ -264,6 +263,8 @@ static int64_t pt_unlink_fn(struct sfs_req *req)
 
 	if (dirfd < 0)
 		return dirfd;
+	if (req->in.opcode == FUSE_UNLINK)
+		pt_hold_last(req, pt_op(req)->node, dirfd, req->name[0]);
 	return PT_CALL(unlinkat(dirfd, req->name[0], req->in.opcode == FUSE_RMDIR ? AT_REMOVEDIR : 0));
 }
 
@@ -292,6 +293,8 @@ static int64_t pt_rename_fn(struct sfs_req *req)
 	to = pt_node_fd(req, op->node2);
 	if (to < 0)
 		return to;
+	if (!(req->arg.rename.flags & (RENAME_NOREPLACE | RENAME_EXCHANGE)))
+		pt_hold_last(req, op->node2, to, req->name[1]);
 	return PT_CALL(renameat2(from, req->name[0], to, req->name[1], req->arg.rename.flags));
 }
 

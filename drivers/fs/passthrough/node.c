@@ -197,6 +197,29 @@ int pt_name_open(int dirfd, const char *name)
 	return (int)PT_CALL(syscall(SYS_openat2, dirfd, name, &how, sizeof(how)));
 }
 
+void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	const struct pt_fs *fs = pt_fs(req);
+	struct sfs_node_key key;
+	struct sfs_node *node;
+	struct statx stx;
+	int idx;
+
+	if (!pt_no_open(req) ||
+	    PT_CALL(statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, PT_STATX_MASK, &stx)) < 0 ||
+	    !S_ISREG(stx.stx_mode) || stx.stx_nlink > 1)
+		return;
+	idx = pt_mount_find(fs, parent->key.mnt_idx, stx.stx_mnt_id);
+	if (idx < 0)
+		return;
+	pt_key_fill(fs, (unsigned)idx, &stx, &key);
+	node = sfs_node_find(req, &key, 0);
+	if (node && sfs_node_hold(node))
+		pt_node_fd(req, node);
+	sfs_req_unpin_to(req, mark);
+}
+
 static void pt_entry_fill(const struct sfs_req *req, const struct sfs_node *parent, uint64_t nodeid,
 			  const struct sfs_node_key *key, const struct statx *stx,
 			  struct fuse_entry_out *entry)

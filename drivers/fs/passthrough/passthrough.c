@@ -18,7 +18,7 @@
 struct pt_opts {
 	const char *shared_dir, *xattrmap;
 	bool readonly, writeback, allow_direct_io, allow_mmap, xattr, killpriv_v2, announce_submounts,
-	    preserve_noatime, posix_locks, flock;
+	    preserve_noatime, posix_locks, flock, no_open;
 	uint32_t inline_blocking, cache, posix_acl, security_label,
 	    inode_file_handles; /* indices of the lists below */
 	enum pt_when readdirplus;
@@ -106,6 +106,7 @@ static const struct sfs_conf_field pt_fields[] = {
     OPT_ENUM(inode_file_handles, handle_names),
     OPT_UINT(inode_fds_max, 0, 1, INODE_FDS_LIMIT),
     OPT_BOOL(preserve_noatime),
+    OPT_BOOL(no_open),
     OPT_UINT(max_write_bytes, 0, 4096, SFS_FUSE_MAX_WRITE),
     OPT_UINT(max_readahead_bytes, SFS_CONF_NULLABLE, 4096, UINT32_MAX),
     OPT_UINT(max_background, 0, 1, UINT16_MAX),
@@ -173,6 +174,10 @@ static uint64_t pt_init_flags(const struct pt_opts *o)
 		flags |= FUSE_FLOCK_LOCKS;
 	if (o->announce_submounts)
 		flags |= FUSE_SUBMOUNTS;
+	/* Nobody opens, so nothing is truncated at an open; and no RELEASE says that locks of an open file go. */
+	if (o->no_open)
+		flags = (flags & ~(uint64_t)(FUSE_ATOMIC_O_TRUNC | FUSE_FLOCK_LOCKS | FUSE_POSIX_LOCKS)) |
+			FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 	return flags;
 }
 
@@ -240,6 +245,7 @@ static struct pt_fs *pt_alloc(const struct pt_opts *o)
 	fs->allow_direct_io = o->allow_direct_io;
 	fs->xattr = o->xattr;
 	fs->preserve_noatime = o->preserve_noatime;
+	fs->no_open = o->no_open;
 	fs->cache = (uint8_t)o->cache;
 	fs->inode_handles = (uint8_t)o->inode_file_handles;
 	fs->inline_bytes_max = o->inline_bytes_max;
@@ -299,6 +305,9 @@ static int pt_create_fs(struct sfs_conf_node options, void **out, struct sfs_fs_
 		return rc;
 	if (o.posix_acl == PT_WHEN_ALWAYS && !o.xattr)
 		return sfs_conf_error(&options, "posix_acl", err, "\"always\" needs \"xattr\": true");
+	/* The guest keeps pages from one open to the next then, and there is no other way to say so. */
+	if (o.no_open && o.cache != PT_CACHE_ALWAYS)
+		return sfs_conf_error(&options, "no_open", err, "needs \"cache\": \"always\"");
 	fs = pt_alloc(&o);
 	if (!fs) {
 		sfs_conf_error(&options, NULL, err, "out of memory");
@@ -379,7 +388,102 @@ int pt_pin_handle(struct sfs_req *req, uint64_t fh, bool writes)
 	if (!op->handle || !op->ent)
 		return -EBADF;
 	op->mount = &fs->mounts[op->handle->drv[PT_HANDLE_MOUNT]];
+	op->open_flags = op->handle->open_flags;
 	return writes && fs->readonly ? -EROFS : 0;
+}
+
+int pt_pin_held(struct sfs_req *req)
+{
+	struct pt_op *op = pt_op(req);
+	int rc = pt_pin_node(req, false);
+
+	if (rc < 0)
+		return rc;
+	op->ent = sfs_node_fd(req, op->node);
+	if (op->ent)
+		op->open_flags = atomic_load_explicit(&op->ent->open_flags, memory_order_relaxed);
+	return 0;
+}
+
+/* How the host's file has to be open for op->use; what the guest has open for writing is so in both ways. */
+static uint32_t pt_file_flags(const struct sfs_req *req, const struct pt_op *op)
+{
+	static const uint32_t keep[] = {
+	    [PT_USE_ANY] = 0,
+	    [PT_USE_READ] = O_DIRECT | O_NOATIME,
+	    [PT_USE_WRITE] = O_DIRECT | O_NOATIME | O_SYNC,
+	};
+	uint32_t flags = (uint32_t)pt_open_flags(req, op->guest_flags) & keep[op->use];
+
+	return flags | (op->use == PT_USE_WRITE ? O_RDWR : O_RDONLY);
+}
+
+/* Whether a file that is open with @have will do. */
+static bool pt_file_fits(const struct sfs_req *req, const struct pt_op *op, uint32_t have)
+{
+	uint32_t differ = have ^ pt_file_flags(req, op);
+
+	switch (op->use) {
+	case PT_USE_READ:
+		return !(have & O_PATH) && (have & O_ACCMODE) != O_WRONLY &&
+		       !(differ & (O_DIRECT | O_NOATIME));
+	case PT_USE_WRITE:
+		return !(have & O_PATH) && (have & O_ACCMODE) != O_RDONLY &&
+		       !(differ & (O_DIRECT | O_SYNC)) &&
+		       (!(have & O_APPEND) || (op->guest_flags & O_APPEND));
+	default:
+		return !(have & O_PATH);
+	}
+}
+
+static int64_t pt_reopen_fn(struct sfs_req *req)
+{
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
+	struct pt_op *op = pt_op(req);
+	int flags = (int)pt_file_flags(req, op);
+	int fd = pt_open_host(req, op->node, &flags, op->guest_flags);
+
+	if (fd == -EACCES && op->use == PT_USE_WRITE) {
+		flags = (flags & ~O_ACCMODE) | O_WRONLY;
+		fd = pt_open_host(req, op->node, &flags, op->guest_flags);
+	}
+	sfs_req_unpin_to(req, mark);
+	if (fd < 0)
+		return fd;
+	op->open_flags = (uint32_t)flags;
+	op->ent = sfs_node_fd_swap(req, op->node, fd, op->open_flags);
+	if (op->ent)
+		return 0;
+	close(fd);
+	return -ENFILE;
+}
+
+static int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags)
+{
+	struct pt_op *op = pt_op(req);
+	int rc;
+
+	if (op->reopened)
+		return req->res < 0 ? (int)req->res : 0;
+	rc = pt_pin_held(req);
+	if (rc == 0 && writes && pt_fs(req)->readonly)
+		rc = -EROFS;
+	if (rc == 0 && !(use == PT_USE_ANY && S_ISDIR(op->node->mode)))
+		rc = pt_open_check(op->node->mode);
+	if (rc < 0)
+		return rc;
+	op->use = (uint8_t)use;
+	op->guest_flags = flags;
+	if (op->ent && pt_file_fits(req, op, op->open_flags))
+		return 0;
+	op->reopened = true;
+	return pt_block(req, PT_START, pt_reopen_fn);
+}
+
+int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enum pt_use use, uint32_t flags)
+{
+	return SFS_UNLIKELY(pt_fs(req)->no_open) && pt_no_open(req) ? pt_pin_unopened(req, writes, use, flags)
+								    : pt_pin_handle(req, fh, writes);
 }
 
 int pt_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req))

@@ -30,6 +30,9 @@ enum pt_cache { PT_CACHE_NEVER, PT_CACHE_METADATA, PT_CACHE_AUTO, PT_CACHE_ALWAY
 enum pt_when { PT_WHEN_NEVER, PT_WHEN_AUTO, PT_WHEN_ALWAYS };
 enum pt_handles { PT_HANDLES_NEVER, PT_HANDLES_PREFER, PT_HANDLES_MANDATORY };
 
+/** What a request does with the file that it names by fh. */
+enum pt_use { PT_USE_ANY, PT_USE_READ, PT_USE_WRITE };
+
 enum pt_nowait { PT_NOWAIT_UNKNOWN, PT_NOWAIT_YES, PT_NOWAIT_NO };
 
 /** A mount of the host that was met in the share. Never changes once it counts, but for nowait. */
@@ -54,7 +57,7 @@ struct pt_timeout {
 
 struct pt_fs {
 	/* Options. */
-	bool readonly, allow_direct_io, xattr, preserve_noatime, security_label;
+	bool readonly, allow_direct_io, xattr, preserve_noatime, security_label, no_open;
 	uint8_t cache;                /* enum pt_cache */
 	uint8_t inode_handles;        /* enum pt_handles */
 	struct pt_xattrmap *xattrmap; /* NULL: names are the same on both sides */
@@ -81,9 +84,13 @@ struct pt_op {
 	struct sfs_node *node, *node2;
 	struct sfs_handle *handle, *handle2;
 	struct sfs_fdent *ent, *ent2; /* of handle, or of a descriptor that node holds; NULL: none */
+	uint32_t open_flags;          /* as ent was opened on the host */
 	struct pt_mount *mount;       /* of node or handle */
 	uint64_t offset, done;        /* READ, WRITE: where it began, bytes done */
 	bool plus;                    /* READDIRPLUS */
+	bool reopened;                /* pt_pin_file() */
+	uint8_t use;                  /* enum pt_use */
+	uint32_t guest_flags;         /* as the guest has it open */
 };
 
 /** sfs_handle.drv: index of the mount; a directory's position on the host. */
@@ -135,6 +142,14 @@ static inline const char *pt_fd_name(char name[PT_NAME_BYTES], int fd)
 int pt_pin_node(struct sfs_req *req, bool writes);
 /** Pins @fh of req->in.nodeid as op->handle, op->ent. 0, -EBADF, -EROFS. */
 int pt_pin_handle(struct sfs_req *req, uint64_t fh, bool writes);
+/**
+ * As pt_pin_handle(), for what may come without a handle where files are not opened: then a descriptor that req->in.nodeid holds becomes
+ * op->ent, opened for @use with the guest's @flags, and op->handle stays NULL. 0, or another value to return: an error, or a wait; then the
+ * operation begins once more at PT_START. Not for FUSE_COPY_FILE_RANGE, which names two.
+ */
+int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enum pt_use use, uint32_t flags);
+/** As pt_pin_node(), and in op->ent the descriptor that the node holds, if any; op->open_flags is how it was opened. 0, -ESTALE. */
+int pt_pin_held(struct sfs_req *req);
 /** Runs @fn by the policy, remote mounts' on a worker. A wait: return its value. */
 int pt_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req));
 /** As pt_block() for what takes long for certain: on a worker unless the policy is "always". */
@@ -142,11 +157,28 @@ int pt_slow(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *re
 /** Runs @fn at once if it cannot block: op->ent is there and the mount is not remote. Otherwise as
  * pt_block(). */
 int pt_quick(struct sfs_req *req, int64_t (*fn)(struct sfs_req *req));
+/** Whether this guest's files have no handles: OPEN is answered ENOSYS, and each request names a node. */
+static inline bool pt_no_open(const struct sfs_req *req)
+{
+	const uint64_t both = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
+
+	return pt_fs(req)->no_open && (sfs_session_init_flags(req->session) & both) == both;
+}
+/** Whether op->handle, or op->node where there is none, is a directory. */
+static inline bool pt_is_dir(const struct pt_op *op)
+{
+	return op->handle ? op->handle->flags & SFS_HANDLE_DIR : S_ISDIR(op->node->mode);
+}
 /** The end of an operation whose function has run: its result. */
 static inline int pt_end(const struct sfs_req *req)
 {
 	return req->res < 0 ? (int)req->res : SFS_DONE;
 }
+
+/* --- name.c --- */
+
+/** Pins the node that the arguments name besides the header's, as op->node2. 0, -ESTALE. */
+int pt_pin_second(struct sfs_req *req, uint64_t nodeid);
 
 /* --- cred.c --- */
 
@@ -239,6 +271,11 @@ int pt_op_fd(struct sfs_req *req);
 /** Opens @node, a regular file or a directory, with @flags. A descriptor, the caller's, or -errno. May block.
  */
 int pt_node_open(struct sfs_req *req, struct sfs_node *node, int flags);
+/**
+ * @name in @dirfd is about to be removed: where the guest may go on to use the file without a handle and this is its last name, its node
+ * holds a descriptor from now on. May block.
+ */
+void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name);
 /** Opens @name in @dirfd with O_PATH, whatever it is, never following it. */
 int pt_name_open(int dirfd, const char *name);
 /**
@@ -260,7 +297,7 @@ int pt_enter_name(struct sfs_req *req, const struct sfs_node *parent, int dirfd,
 
 /* --- attr.c --- */
 
-/** Pins the node, and in op->ent a descriptor of it where there is one: the handle's (@by_handle), or the one
+/** Pins the node, and in op->ent a descriptor of it where there is one: the handle's (@by_handle, and files have any), or the one
  * that the node holds. 0 or -errno. */
 int pt_pin_attr(struct sfs_req *req, bool by_handle, uint64_t fh, bool writes);
 
@@ -273,8 +310,14 @@ int pt_create_enter(struct sfs_req *req, int fd, struct sfs_node **node);
 int pt_open_flags(const struct sfs_req *req, uint32_t flags);
 /** 0, or why objects of this type are not opened. */
 int pt_open_check(uint32_t mode);
-/** Makes a handle of @fd (taken over in any case) for @node and fills @out. 0 or -ENFILE. */
-int pt_handle_make(struct sfs_req *req, const struct sfs_node *node, int fd, int flags, uint32_t handle_flags,
+/**
+ * Opens @node as pt_node_open(). A file that may only be appended to (FS_APPEND_FL) is opened with O_APPEND if @guest_flags have it: *@flags
+ * says so then.
+ */
+int pt_open_host(struct sfs_req *req, struct sfs_node *node, int *flags, uint32_t guest_flags);
+/** Makes a handle of @fd (taken over in any case) for @node and fills @out. Where there are none (pt_no_open()) the node holds it,
+ * if it can. 0 or -ENFILE. */
+int pt_handle_make(struct sfs_req *req, struct sfs_node *node, int fd, int flags, uint32_t handle_flags,
 		   struct fuse_open_out *out);
 
 /* --- lock.c --- */
