@@ -3,6 +3,7 @@
  * What the host changes between two requests stands in the answer to the second, in every cache mode: the caches are the
  * guest's, none is ours.
  */
+#include <limits.h>
 #include <sys/sysmacros.h>
 #include <time.h>
 
@@ -21,6 +22,21 @@ int __wrap_name_to_handle_at(int fd, const char *name, struct file_handle *h, in
 {
 	return __real_name_to_handle_at(fd, swap.name && !strcmp(name, swap.name) ? swap.other : name, h,
 					mnt_id, flags);
+}
+
+/* How many handles are not to be had yet. */
+static unsigned in_the_making;
+
+int __real_open_by_handle_at(int fd, struct file_handle *h, int flags);
+int __wrap_open_by_handle_at(int fd, struct file_handle *h, int flags);
+int __wrap_open_by_handle_at(int fd, struct file_handle *h, int flags)
+{
+	if (in_the_making) {
+		in_the_making--;
+		errno = ENOMEM;
+		return -1;
+	}
+	return __real_open_by_handle_at(fd, h, flags);
 }
 
 struct seen {
@@ -222,6 +238,24 @@ static void test_replaced_is_another(void **state)
 	replaced(*state, false, ", \"inode_file_handles\": \"never\"");
 }
 
+static const struct sfs_session_limits few_fds = {
+    .inodes = 4096, .handles = 64, .fds = 256, .node_fds = 2, .locks = 16, .lock_waiters = 16};
+
+/* Their nodes get the descriptors that there are. */
+static void look_at_others(struct rig *r)
+{
+	struct fuse_entry_out e;
+	char name[16];
+
+	for (unsigned i = 0; i < 16; i++) {
+		snprintf(name, sizeof(name), "other%u", i);
+		if (faccessat(r->dir, name, F_OK, 0) < 0)
+			rig_file(r, name, "");
+		assert_int_equal(fc_lookup(&r->c, ROOT, name, &e), 0);
+		assert_int_equal(fc_getattr(&r->c, e.nodeid, NULL), 0);
+	}
+}
+
 /* A file known by its handle alone is looked up again with its attributes of now, and opens; deleted, it is stale. */
 static void test_forgotten_and_found(void **state)
 {
@@ -253,6 +287,36 @@ static void test_forgotten_and_found(void **state)
 	rig_stop(r);
 }
 
+/* The number of a removed file is being given to another: its handle is stale soon, and its node if it is not removed is there. */
+static void test_number_in_the_making(void **state)
+{
+	struct rig *r = *state;
+	struct fuse_entry_out e;
+	uint64_t fh;
+
+	if (!rig_is_root())
+		skip();
+	rig_file(r, "f", "text");
+	rig_start_with(r, "", RIG_FLAGS_ALL, &few_fds);
+	assert_int_equal(fc_lookup(&r->c, ROOT, "f", &e), 0);
+	look_at_others(r);
+	in_the_making = 3;
+	assert_int_equal(fc_getattr(&r->c, e.nodeid, NULL), 0);
+	assert_int_equal(in_the_making, 0);
+	look_at_others(r);
+	assert_int_equal(unlinkat(r->dir, "f", 0), 0);
+	in_the_making = 3;
+	assert_int_equal(fc_open(&r->c, e.nodeid, O_RDONLY, &fh), -ESTALE);
+	/* Want of memory is what it is. */
+	assert_int_equal(fc_lookup(&r->c, ROOT, "other0", &e), 0);
+	look_at_others(r);
+	in_the_making = UINT_MAX;
+	assert_int_equal(fc_getattr(&r->c, e.nodeid, NULL), -ENOMEM);
+	in_the_making = 0;
+	assert_int_equal(fc_getattr(&r->c, e.nodeid, NULL), 0);
+	rig_stop(r);
+}
+
 /* A guest that writes late sets the times of a file after its last close and its removal. */
 static void test_late_times_of_removed(void **state)
 {
@@ -261,7 +325,7 @@ static void test_late_times_of_removed(void **state)
 	struct fuse_entry_out e;
 	uint64_t fh;
 
-	rig_start(r, ", \"writeback\": true");
+	rig_start_with(r, ", \"writeback\": true", RIG_FLAGS_ALL, &few_fds);
 	for (int again = 0; again < 2; again++) { /* made; then looked up, long after it was made */
 		if (again) {
 			rig_file(r, "f", "text");
@@ -275,7 +339,9 @@ static void test_late_times_of_removed(void **state)
 		}
 		assert_int_equal(fc_write(&r->c, e.nodeid, fh, 0, "late", 4), 4);
 		assert_int_equal(fc_release(&r->c, e.nodeid, fh), 0);
+		look_at_others(r);
 		assert_int_equal(fc_unlink(&r->c, ROOT, "f"), 0);
+		look_at_others(r);
 		assert_int_equal(fc_setattr(&r->c, e.nodeid, &in, NULL), 0);
 		fc_forget(&r->c, e.nodeid, 1);
 	}
@@ -341,7 +407,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_changes_are_seen),     T(test_attributes_agree),      T(test_replaced_is_another),
 	    T(test_forgotten_and_found),  T(test_late_times_of_removed), T(test_mixed_up_heals),
-	    T(test_mixed_up_with_a_fifo),
+	    T(test_mixed_up_with_a_fifo), T(test_number_in_the_making),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_fresh", tests, NULL, NULL);

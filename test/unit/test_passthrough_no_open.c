@@ -8,8 +8,14 @@
 
 #include "pt_rig.h"
 
-#define ROOT    SFS_ROOT_ID
-#define BOTH    (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT)
+#define ROOT SFS_ROOT_ID
+#define BOTH (FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT)
+/* A worker may close what is not held any more. */
+#define UNTIL(cond)                                                                                          \
+	for (unsigned ms = 0; !(cond); ms++) {                                                               \
+		assert_true(ms < 10000);                                                                     \
+		usleep(1000);                                                                                \
+	}
 #define NO_OPEN ", \"cache\": \"always\", \"no_open\": true"
 
 static int no_open_setup(void **state)
@@ -60,15 +66,6 @@ static int any_open(const struct stat *want)
 	return n;
 }
 
-/* A worker may close what the guest has left. */
-static void await_closed(const struct stat *want)
-{
-	for (unsigned ms = 0; any_open(want); ms++) {
-		assert_true(ms < 10000);
-		usleep(1000);
-	}
-}
-
 static void collect(void *arg, int flags)
 {
 	int *all = arg;
@@ -77,14 +74,14 @@ static void collect(void *arg, int flags)
 		*all = *all < 0 ? flags : *all | flags;
 }
 
-/* The flags with which the file is open, but for O_PATH; -1: it is not. */
-static int flags_of(struct rig *r, const char *name)
+/* Which of @flags the file is open with, but for O_PATH; -1: it is not. */
+static int flags_of(struct rig *r, const char *name, int flags)
 {
 	struct stat st = rig_stat(r, name);
 	int all = -1;
 
 	open_each(&st, collect, &all);
-	return all;
+	return all < 0 ? all : all & flags;
 }
 
 static void is(struct rig *r, uint64_t node, const char *text)
@@ -157,15 +154,15 @@ static void test_read_and_write(void **state)
 
 	rig_file(r, "f", "0123456789");
 	node = rig_node(r, ROOT, "f");
-	assert_int_equal(flags_of(r, "f"), -1);
+	UNTIL(flags_of(r, "f", 0) == -1);
 	is(r, node, "0123456789");
-	assert_int_equal(flags_of(r, "f") & O_ACCMODE, O_RDONLY);
+	UNTIL(flags_of(r, "f", O_ACCMODE) == O_RDONLY);
 	assert_int_equal(fc_write(&r->c, node, 0, 3, "abc", 3), 3);
-	assert_int_equal(flags_of(r, "f") & O_ACCMODE, O_RDWR);
+	UNTIL(flags_of(r, "f", O_ACCMODE) == O_RDWR);
 	is(r, node, "012abc6789");
 	/* The host can run it as soon as a process of the guest has closed it. */
 	assert_int_equal(flush(r, node), 0);
-	assert_int_equal(flags_of(r, "f"), -1);
+	UNTIL(flags_of(r, "f", 0) == -1);
 	is(r, node, "012abc6789");
 	assert_int_equal(fc_write(&r->c, node, 0, 0, "x", 1), 1);
 	is(r, node, "x12abc6789");
@@ -173,7 +170,7 @@ static void test_read_and_write(void **state)
 	assert_int_equal(flush(r, node), 0);
 	is(r, node, "x12abc6789");
 	assert_int_equal(flush(r, node), 0);
-	assert_int_equal(flags_of(r, "f") & O_ACCMODE, O_RDONLY);
+	UNTIL(flags_of(r, "f", O_ACCMODE) == O_RDONLY);
 }
 
 /* Without file handles the descriptor is all that a node is known by: it never goes, and is another at times. */
@@ -222,11 +219,11 @@ static void test_create(void **state)
 	assert_int_equal(fc_create(&r->c, ROOT, "new", O_WRONLY, S_IFREG | 0600, &e, &fh), 0);
 	assert_int_equal(fh, 0);
 	assert_int_equal(fc_write(&r->c, e.nodeid, 0, 0, "text", 4), 4);
-	assert_int_equal(flags_of(r, "new") & O_ACCMODE, O_WRONLY);
+	UNTIL(flags_of(r, "new", O_ACCMODE) == O_WRONLY);
 	assert_int_equal(flush(r, e.nodeid), 0);
 	/* A guest that has opened nothing yet sends it. */
 	assert_int_equal(fc_call(&r->c, FUSE_RELEASE, e.nodeid, &in, sizeof(in), NULL, NULL, 0), 0);
-	assert_int_equal(flags_of(r, "new"), -1);
+	UNTIL(flags_of(r, "new", 0) == -1);
 	is(r, e.nodeid, "text");
 	/* What is there already is another's perhaps: it is opened anew, and truncated where the guest says so. */
 	fh = 1;
@@ -284,17 +281,17 @@ static void test_flags(void **state)
 	rig_start(r, NO_OPEN ", \"allow_direct_io\": true, \"preserve_noatime\": true");
 	node = rig_node(r, ROOT, "f");
 	assert_int_equal(write_as(r, node, O_RDWR | O_SYNC, 0, "a", 1), 1);
-	assert_int_equal(flags_of(r, "f") & O_SYNC, O_SYNC);
+	UNTIL(flags_of(r, "f", O_SYNC) == O_SYNC);
 	assert_int_equal(write_as(r, node, O_RDWR | O_DSYNC, 0, "b", 1), 1);
-	assert_int_equal(flags_of(r, "f") & O_SYNC, O_DSYNC);
+	UNTIL(flags_of(r, "f", O_SYNC) == O_DSYNC);
 	assert_int_equal(write_as(r, node, O_RDWR, 0, "c", 1), 1);
-	assert_int_equal(flags_of(r, "f") & O_SYNC, 0);
+	UNTIL(flags_of(r, "f", O_SYNC) == 0);
 	r->c.io_flags = O_RDWR | O_NOATIME;
 	is(r, node, "c123");
-	assert_true(flags_of(r, "f") & O_NOATIME);
+	UNTIL(flags_of(r, "f", O_NOATIME) == O_NOATIME);
 	r->c.io_flags = O_RDWR;
 	is(r, node, "c123");
-	assert_false(flags_of(r, "f") & O_NOATIME);
+	UNTIL(flags_of(r, "f", O_NOATIME) == 0);
 	/* To the end as the host knows it, which is not where the guest thinks it is. */
 	assert_int_equal(write_as(r, node, O_RDWR | O_APPEND, 0, "end", 3), 3);
 	assert_int_equal(write_as(r, node, O_RDWR, 0, "d", 1), 1);
@@ -304,9 +301,9 @@ static void test_flags(void **state)
 		close(fd);
 		assert_int_equal(write_as(r, node, O_RDWR | O_DIRECT, 0, block, sizeof(block)),
 				 sizeof(block));
-		assert_true(flags_of(r, "f") & O_DIRECT);
+		UNTIL(flags_of(r, "f", O_DIRECT) == O_DIRECT);
 		assert_int_equal(write_as(r, node, O_RDWR, 1, "x", 1), 1);
-		assert_false(flags_of(r, "f") & O_DIRECT);
+		UNTIL(flags_of(r, "f", O_DIRECT) == 0);
 		r->c.io_flags = O_RDWR | O_DIRECT;
 		assert_int_equal(fc_read(&r->c, node, 0, 0, block, sizeof(block)), sizeof(block));
 		assert_memory_equal(block, "\0x\0", 3);
@@ -386,12 +383,12 @@ static void test_gone(void **state)
 	fc_forget(&r->c, linked, 1);
 	st[0] = rig_stat(r, "again");
 	assert_int_equal(fc_unlink(&r->c, ROOT, "again"), 0);
-	await_closed(&st[0]);
+	UNTIL(any_open(&st[0]) == 0);
 	/* Until the guest has forgotten them. */
 	fc_forget(&r->c, unlinked, 1);
 	fc_forget(&r->c, replaced, 1);
-	await_closed(&st[1]);
-	await_closed(&st[2]);
+	UNTIL(any_open(&st[1]) == 0);
+	UNTIL(any_open(&st[2]) == 0);
 	rig_stop(r);
 }
 

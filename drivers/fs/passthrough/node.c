@@ -3,6 +3,7 @@
  * From names and descriptors to nodes, and from nodes back to descriptors.
  */
 #include <linux/openat2.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 #include <time.h>
@@ -11,6 +12,8 @@
 
 /* The coarsest clock of a kernel ticks in 10 ms. */
 #define SETTLED_NS SFS_NS_PER_S
+
+#define HANDLE_TRIES 100
 
 int pt_stat(int fd, struct statx *stx)
 {
@@ -100,6 +103,10 @@ static int pt_node_check_open(const struct pt_fs *fs, struct sfs_node *node, int
 	return rc;
 }
 
+/*
+ * The kernel says ENOMEM also where the inode's number is another object's that is being made right now (fs/inode.c: iget_locked() meets
+ * I_CREATING). A moment later it knows that the handle is stale.
+ */
 static int pt_handle_open(const struct pt_fs *fs, struct sfs_node *node, int flags)
 {
 	const struct sfs_node_key *key = &node->key;
@@ -111,8 +118,14 @@ static int pt_handle_open(const struct pt_fs *fs, struct sfs_node *node, int fla
 	if (key->handle_bytes == 0)
 		return -ESTALE;
 	memcpy(u.h.f_handle, key->handle, key->handle_bytes);
-	return (int)PT_CALL(
-	    open_by_handle_at(fs->mounts[key->mnt_idx].fd, &u.h, flags | O_CLOEXEC | O_NOCTTY));
+	for (unsigned tries = 1;; tries++) {
+		int fd = (int)PT_CALL(
+		    open_by_handle_at(fs->mounts[key->mnt_idx].fd, &u.h, flags | O_CLOEXEC | O_NOCTTY));
+
+		if (fd != -ENOMEM || tries == HANDLE_TRIES)
+			return fd;
+		sched_yield();
+	}
 }
 
 static void pt_node_flags(struct sfs_node *node, uint32_t flags)
@@ -197,6 +210,12 @@ int pt_name_open(int dirfd, const char *name)
 	return (int)PT_CALL(syscall(SYS_openat2, dirfd, name, &how, sizeof(how)));
 }
 
+/* With a writeback cache the guest sets times of files that it has closed and removed already: their nodes must hold them. */
+static bool pt_writes_late(const struct sfs_req *req)
+{
+	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE;
+}
+
 void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name)
 {
 	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
@@ -206,7 +225,7 @@ void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd,
 	struct statx stx;
 	int idx;
 
-	if (!pt_no_open(req) ||
+	if (!(pt_no_open(req) || pt_writes_late(req)) ||
 	    PT_CALL(statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, PT_STATX_MASK, &stx)) < 0 ||
 	    !S_ISREG(stx.stx_mode) || stx.stx_nlink > 1)
 		return;
@@ -266,12 +285,6 @@ static int pt_enter_stat(const struct pt_fs *fs, const struct sfs_node *parent, 
 	if (!enter && !remote)
 		flags |= AT_STATX_DONT_SYNC;
 	return (int)PT_CALL(statx(dirfd, name, flags, PT_STATX_MASK, stx));
-}
-
-/* With a writeback cache the guest sets times of files that it has closed and removed already: their nodes must hold them. */
-static bool pt_writes_late(const struct sfs_req *req)
-{
-	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE;
 }
 
 /* Whether a birth time is so long ago that a later inode of the same number has another one. */

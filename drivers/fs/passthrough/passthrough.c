@@ -458,7 +458,7 @@ static int64_t pt_reopen_fn(struct sfs_req *req)
 	return -ENFILE;
 }
 
-static int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags)
+int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags)
 {
 	struct pt_op *op = pt_op(req);
 	int rc;
@@ -478,12 +478,6 @@ static int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, ui
 		return 0;
 	op->reopened = true;
 	return pt_block(req, PT_START, pt_reopen_fn);
-}
-
-int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enum pt_use use, uint32_t flags)
-{
-	return SFS_UNLIKELY(pt_fs(req)->no_open) && pt_no_open(req) ? pt_pin_unopened(req, writes, use, flags)
-								    : pt_pin_handle(req, fh, writes);
 }
 
 int pt_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req))

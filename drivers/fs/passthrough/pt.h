@@ -142,12 +142,8 @@ static inline const char *pt_fd_name(char name[PT_NAME_BYTES], int fd)
 int pt_pin_node(struct sfs_req *req, bool writes);
 /** Pins @fh of req->in.nodeid as op->handle, op->ent. 0, -EBADF, -EROFS. */
 int pt_pin_handle(struct sfs_req *req, uint64_t fh, bool writes);
-/**
- * As pt_pin_handle(), for what may come without a handle where files are not opened: then a descriptor that req->in.nodeid holds becomes
- * op->ent, opened for @use with the guest's @flags, and op->handle stays NULL. 0, or another value to return: an error, or a wait; then the
- * operation begins once more at PT_START. Not for FUSE_COPY_FILE_RANGE, which names two.
- */
-int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enum pt_use use, uint32_t flags);
+/** pt_pin_file() where there are no handles. */
+int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags);
 /** As pt_pin_node(), and in op->ent the descriptor that the node holds, if any; op->open_flags is how it was opened. 0, -ESTALE. */
 int pt_pin_held(struct sfs_req *req);
 /** Runs @fn by the policy, remote mounts' on a worker. A wait: return its value. */
@@ -162,7 +158,16 @@ static inline bool pt_no_open(const struct sfs_req *req)
 {
 	const uint64_t both = FUSE_NO_OPEN_SUPPORT | FUSE_NO_OPENDIR_SUPPORT;
 
-	return pt_fs(req)->no_open && (sfs_session_init_flags(req->session) & both) == both;
+	return SFS_UNLIKELY(pt_fs(req)->no_open) && (sfs_session_init_flags(req->session) & both) == both;
+}
+/**
+ * As pt_pin_handle(), for what may come without a handle where files are not opened: then a descriptor that req->in.nodeid holds becomes
+ * op->ent, opened for @use with the guest's @flags, and op->handle stays NULL. 0, or another value to return: an error, or a wait; then the
+ * operation begins once more at PT_START. Not for FUSE_COPY_FILE_RANGE, which names two.
+ */
+static inline int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enum pt_use use, uint32_t flags)
+{
+	return pt_no_open(req) ? pt_pin_unopened(req, writes, use, flags) : pt_pin_handle(req, fh, writes);
 }
 /** Whether op->handle, or op->node where there is none, is a directory. */
 static inline bool pt_is_dir(const struct pt_op *op)
@@ -272,8 +277,8 @@ int pt_op_fd(struct sfs_req *req);
  */
 int pt_node_open(struct sfs_req *req, struct sfs_node *node, int flags);
 /**
- * @name in @dirfd is about to be removed: where the guest may go on to use the file without a handle and this is its last name, its node
- * holds a descriptor from now on. May block.
+ * @name in @dirfd is about to be removed: where the guest may go on to use the file without a handle (files have none, or times are written
+ * after the last close) and this is its last name, its node holds a descriptor from now on. May block.
  */
 void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name);
 /** Opens @name in @dirfd with O_PATH, whatever it is, never following it. */
