@@ -159,9 +159,8 @@ static void test_driver_options(void **state)
 	    "/s --shared-dir /d --allow-direct-io --allow-mmap --preserve-noatime --killpriv-v2",
 	    "{\"shared_dir\":\"/d\",\"allow_direct_io\":true,\"allow_mmap\":true,\"preserve_noatime\":true,"
 	    "\"killpriv_v2\":true}");
-	expect_options(
-	    "/s --shared-dir /d --cache always --no-open",
-	    "{\"shared_dir\":\"/d\",\"cache\":\"always\",\"no_open\":true}");
+	expect_options("/s --shared-dir /d --cache always --no-open",
+		       "{\"shared_dir\":\"/d\",\"cache\":\"always\",\"no_open\":true}");
 	expect_options(
 	    "/s --shared-dir /d --no-killpriv-v2 --no-announce-submounts --inode-file-handles=mandatory",
 	    "{\"shared_dir\":\"/d\",\"killpriv_v2\":false,\"announce_submounts\":false,"
