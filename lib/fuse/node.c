@@ -151,6 +151,11 @@ bool sfs_node_hold(struct sfs_node *node)
 	return true;
 }
 
+bool sfs_node_held(const struct sfs_node *node)
+{
+	return atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD;
+}
+
 void sfs_node_stale(struct sfs_node *node)
 {
 	atomic_fetch_or_explicit(&node->flags, SFS_NODE_STALE, memory_order_relaxed);
@@ -610,8 +615,7 @@ static bool node_evict_fd(struct sfs_session *se, struct sfs_node *node, uint32_
 	bool taken;
 
 	/* Pinned, so that it is the same node when it gets its descriptor back. */
-	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD) ||
-	    !sfs_pins_tryget(&node->pins))
+	if (sfs_node_held(node) || !sfs_pins_tryget(&node->pins))
 		return false;
 	taken = atomic_compare_exchange_strong(&node->fd_idx, &was, 0);
 	if (taken && (atomic_load(&node->flags) & SFS_NODE_HELD) &&
@@ -715,9 +719,9 @@ struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, i
 	return ent;
 }
 
-void sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, struct sfs_fdent *ent)
+bool sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, const struct sfs_fdent *ent)
 {
-	node_drop_fd(se, node, (uint32_t)(ent - se->fds) + 1);
+	return node_evict_fd(se, node, (uint32_t)(ent - se->fds) + 1);
 }
 
 /* --- the end of a session --- */

@@ -124,10 +124,10 @@ static void test_swapped(void **state)
 	/* What is not its own any more is not taken away. */
 	other = req_new();
 	sfs_node_fd_swap(other, node, third, O_RDONLY);
-	sfs_node_fd_drop(se, node, ent);
+	assert_false(sfs_node_fd_drop(se, node, ent));
 	ent = sfs_node_fd(other, node);
 	assert_int_equal(ent->fd, third);
-	sfs_node_fd_drop(se, node, ent);
+	assert_true(sfs_node_fd_drop(se, node, ent));
 	assert_null(sfs_node_fd(other, node));
 	assert_int_equal(node_fds(), 0);
 	rig_req_end(other);
@@ -162,11 +162,15 @@ static void test_held(void **state)
 	uint64_t id = lookup(10, true, fd);
 	struct sfs_req *req = req_new();
 	struct sfs_node *node = sfs_node_pin(req, id);
+	struct sfs_fdent *ent;
 
 	sfs_node_hold(node);
 	for (uint64_t ino = 20; ino < 60; ino++)
 		lookup(ino, true, rig_fd());
-	assert_int_equal(sfs_node_fd(req, node)->fd, fd);
+	ent = sfs_node_fd(req, node);
+	assert_int_equal(ent->fd, fd);
+	assert_false(sfs_node_fd_drop(se, node, ent));
+	assert_ptr_equal(sfs_node_fd(req, node), ent);
 	sfs_node_fd_swap(req, node, next, O_RDWR);
 	rig_req_end(req);
 	assert_false(rig_fd_open(fd));

@@ -243,29 +243,6 @@ int pt_create(struct sfs_req *req)
 
 /* --- FLUSH, RELEASE, FSYNC --- */
 
-/*
- * A file that nobody may have open any more, as far as can be told, is not kept open for writing: the host could not run it as a program. Who
- * goes on to write has it opened again. What might be lost by that keeps another descriptor.
- */
-static void pt_flush_unopened(struct sfs_req *req)
-{
-	struct pt_op *op = pt_op(req);
-	struct sfs_node *node = op->node;
-	char name[PT_NAME_BYTES];
-	int fd;
-
-	if ((op->open_flags & O_ACCMODE) == O_RDONLY)
-		return;
-	if (node->key.handle_bytes &&
-	    !(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD)) {
-		sfs_node_fd_drop(req->session, node, op->ent);
-		return;
-	}
-	fd = (int)PT_CALL(openat(pt_fs(req)->proc_fd, pt_fd_name(name, op->ent->fd), O_PATH | O_CLOEXEC));
-	if (fd >= 0 && !sfs_node_fd_swap(req, node, fd, O_PATH))
-		close(fd);
-}
-
 static int64_t pt_flush_fn(struct sfs_req *req)
 {
 	struct pt_op *op = pt_op(req);

@@ -142,8 +142,6 @@ static inline const char *pt_fd_name(char name[PT_NAME_BYTES], int fd)
 int pt_pin_node(struct sfs_req *req, bool writes);
 /** Pins @fh of req->in.nodeid as op->handle, op->ent. 0, -EBADF, -EROFS. */
 int pt_pin_handle(struct sfs_req *req, uint64_t fh, bool writes);
-/** pt_pin_file() where there are no handles. */
-int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags);
 /** As pt_pin_node(), and in op->ent the descriptor that the node holds, if any; op->open_flags is how it was opened. 0, -ESTALE. */
 int pt_pin_held(struct sfs_req *req);
 /** Runs @fn by the policy, remote mounts' on a worker. A wait: return its value. */
@@ -160,6 +158,8 @@ static inline bool pt_no_open(const struct sfs_req *req)
 
 	return SFS_UNLIKELY(pt_fs(req)->no_open) && (sfs_session_init_flags(req->session) & both) == both;
 }
+/* unopened.c: pt_pin_file() where there are no handles. */
+int pt_pin_unopened(struct sfs_req *req, bool writes, enum pt_use use, uint32_t flags);
 /**
  * As pt_pin_handle(), for what may come without a handle where files are not opened: then a descriptor that req->in.nodeid holds becomes
  * op->ent, opened for @use with the guest's @flags, and op->handle stays NULL. 0, or another value to return: an error, or a wait; then the
@@ -305,6 +305,14 @@ int pt_enter_name(struct sfs_req *req, const struct sfs_node *parent, int dirfd,
 /** Pins the node, and in op->ent a descriptor of it where there is one: the handle's (@by_handle, and files have any), or the one
  * that the node holds. 0 or -errno. */
 int pt_pin_attr(struct sfs_req *req, bool by_handle, uint64_t fh, bool writes);
+
+/* --- unopened.c --- */
+
+/**
+ * FLUSH of op->node, op->ent: a file that nobody may have open any more, as far as can be told, is not kept open for writing: the host could not run it as a program. Who
+ * goes on to write has it opened again. What might be lost by that keeps another descriptor.
+ */
+void pt_flush_unopened(struct sfs_req *req);
 
 /* --- file.c --- */
 

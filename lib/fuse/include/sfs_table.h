@@ -172,8 +172,11 @@ struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, 
 /** As sfs_node_fd_offer() for one opened with @open_flags, which goes in place of the one that the node holds. */
 struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, int fd, uint32_t open_flags);
 
-/** Takes @ent, pinned by the caller, away from @node, if it still is its. What has no handle must not lose its descriptor. */
-void sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, struct sfs_fdent *ent);
+/**
+ * Takes @ent, pinned by the caller, away from @node, which has a handle and is pinned, too. False: it is another's by now, or the node is
+ * held.
+ */
+bool sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, const struct sfs_fdent *ent);
 
 /**
  * From now on no other node's needs take the descriptor of @node, pinned by the caller, away from it, until the guest has forgotten
@@ -181,6 +184,8 @@ void sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, struct sfs_
  * not know it.
  */
 bool sfs_node_hold(struct sfs_node *node);
+/** Whether it is. */
+bool sfs_node_held(const struct sfs_node *node);
 
 /* --- handles --- */
 
