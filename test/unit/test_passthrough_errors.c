@@ -59,7 +59,6 @@ WRAP(int, fchmodat, (int fd, const char *name, mode_t mode, int flags), (fd, nam
 WRAP(int, utimensat, (int fd, const char *name, const struct timespec *t, int flags), (fd, name, t, flags))
 WRAP(int, statx, (int fd, const char *name, int flags, unsigned mask, struct statx *st),
      (fd, name, flags, mask, st))
-WRAP(int, fstat64, (int fd, struct stat *st), (fd, st))
 WRAP(int, open_by_handle_at, (int fd, struct file_handle *h, int flags), (fd, h, flags))
 WRAP(int, setxattr, (const char *p, const char *n, const void *v, size_t bytes, int flags),
      (p, n, v, bytes, flags))
@@ -168,7 +167,10 @@ long __real_syscall(long number, long a, long b, long c, long d, long e, long f)
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f);
 long __wrap_syscall(long number, long a, long b, long c, long d, long e, long f)
 {
-	const char *fn = number == SYS_preadv2 ? "preadv2" : number == SYS_faccessat2 ? "faccessat2" : "";
+	const char *fn = number == SYS_preadv2      ? "preadv2"
+			 : number == SYS_faccessat2 ? "faccessat2"
+			 : number == SYS_fstat      ? "fstat"
+						    : "";
 
 	return fails(fn) ? -1 : __real_syscall(number, a, b, c, d, e, f);
 }
@@ -524,7 +526,7 @@ static const struct {
     {"fchmodat", do_chmod, 0},
     {"utimensat", do_utimes, 0},
     {"fstatfs64", do_statfs, 0},
-    {"fstat64", do_getattr, 0},
+    {"fstat", do_getattr, 0},
     {"statx", do_lookup, 0},
     {"openat64", do_open, UNKNOWN_FS},
     {"setxattr", do_setxattr, 0},
