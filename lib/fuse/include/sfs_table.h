@@ -97,7 +97,7 @@ struct sfs_session_limits {
 	uint32_t inodes;       /* node records; a large table has some more */
 	uint32_t handles;      /* handle records */
 	uint32_t fds;          /* descriptors of handles and nodes together */
-	uint32_t node_fds;     /* cached O_PATH descriptors of nodes (inode_fds_max) */
+	uint32_t node_fds;     /* cached descriptors of nodes (inode_fds_max) */
 	uint32_t locks;        /* locks that are held */
 	uint32_t lock_waiters; /* requests that wait for a lock at a time */
 };
@@ -159,7 +159,10 @@ void sfs_node_gone(struct sfs_node *node);
 /** Takes @count from the lookup count of @nodeid; more than it has clamps to zero; unknown ids are ignored. */
 void sfs_node_forget(struct sfs_session *se, uint64_t nodeid, uint64_t count);
 
-/** The node's cached O_PATH descriptor, pinned for @req; NULL: none held (open one, offer it with sfs_node_fd_offer()). */
+/**
+ * The descriptor that the node holds, O_PATH unless exchanged by sfs_node_fd_swap(), pinned for @req; NULL: none held (open one, offer it
+ * with sfs_node_fd_offer()).
+ */
 struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node);
 
 /**
