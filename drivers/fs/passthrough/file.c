@@ -86,8 +86,9 @@ int pt_open_host(struct sfs_req *req, struct sfs_node *node, int *flags, uint32_
 
 	if (rc == -EPERM && (guest_flags & O_APPEND) &&
 	    !(sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE)) {
-		*flags |= O_APPEND;
-		rc = pt_node_open(req, node, *flags);
+		rc = pt_node_open(req, node, *flags | O_APPEND);
+		if (rc >= 0)
+			*flags |= O_APPEND;
 	}
 	return rc;
 }
