@@ -336,7 +336,7 @@ static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 	uint32_t fd_idx = atomic_load(&node->fd_idx);
 
 	atomic_fetch_add(&se->node_zero, 1);
-	if (SFS_UNLIKELY(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD))
+	if (SFS_UNLIKELY(sfs_node_held(node)))
 		atomic_fetch_and(&node->flags, ~(uint32_t)SFS_NODE_HELD);
 	/* Found by nobody, or its record is wanted. */
 	if ((atomic_load_explicit(&node->flags, memory_order_relaxed) &
@@ -665,8 +665,7 @@ static struct sfs_fdent *node_fd_insert(struct sfs_req *req, const struct sfs_no
 	struct sfs_session *se = req->session;
 	struct sfs_fdent *ent = sfs_fd_insert(se, req, fd);
 	/* What has no handle keeps its descriptor for as long as it lives, and what is held until it is forgotten. */
-	bool again = node->key.handle_bytes &&
-		     !(atomic_load_explicit(&node->flags, memory_order_relaxed) & SFS_NODE_HELD);
+	bool again = node->key.handle_bytes && !sfs_node_held(node);
 
 	if (!ent)
 		return NULL;

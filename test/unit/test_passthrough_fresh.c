@@ -348,6 +348,30 @@ static void test_late_times_of_removed(void **state)
 	rig_stop(r);
 }
 
+/* The same of one that never had a name. */
+static void test_late_times_of_nameless(void **state)
+{
+	struct fuse_setattr_in in = {.valid = FATTR_MTIME, .mtime = 12345};
+	struct fuse_create_in create = {.flags = O_RDWR, .mode = S_IFREG | 0600};
+	struct {
+		struct fuse_entry_out entry;
+		struct fuse_open_out open;
+	} out;
+	struct rig *r = *state;
+	int rc;
+
+	rig_start_with(r, ", \"writeback\": true", RIG_FLAGS_ALL, &few_fds);
+	rc = fc_call(&r->c, FUSE_TMPFILE, ROOT, &create, sizeof(create), "#1", NULL, sizeof(out));
+	if (rc == -EOPNOTSUPP)
+		skip();
+	assert_int_equal(rc, 0);
+	memcpy(&out, r->c.m->out, sizeof(out));
+	assert_int_equal(fc_release(&r->c, out.entry.nodeid, out.open.fh), 0);
+	look_at_others(r);
+	assert_int_equal(fc_setattr(&r->c, out.entry.nodeid, &in, NULL), 0);
+	rig_stop(r);
+}
+
 /*
  * A name whose object was exchanged between the two calls of one look: the node that came of it opens nothing, and is not
  * found again.
@@ -407,7 +431,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(test_changes_are_seen),     T(test_attributes_agree),      T(test_replaced_is_another),
 	    T(test_forgotten_and_found),  T(test_late_times_of_removed), T(test_mixed_up_heals),
-	    T(test_mixed_up_with_a_fifo), T(test_number_in_the_making),
+	    T(test_mixed_up_with_a_fifo), T(test_number_in_the_making),  T(test_late_times_of_nameless),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_fresh", tests, NULL, NULL);

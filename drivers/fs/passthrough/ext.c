@@ -102,7 +102,7 @@ static int64_t pt_tmpfile_fn(struct sfs_req *req)
 		return rc;
 	}
 	/* It has no name by which it could be had again. */
-	if (pt_no_open(req))
+	if (pt_outlives_handles(req))
 		sfs_node_hold(node);
 	rc = pt_handle_make(req, node, fd, flags, 0, &req->out.create.open);
 	if (rc < 0)

@@ -210,12 +210,6 @@ int pt_name_open(int dirfd, const char *name)
 	return (int)PT_CALL(syscall(SYS_openat2, dirfd, name, &how, sizeof(how)));
 }
 
-/* With a writeback cache the guest sets times of files that it has closed and removed already: their nodes must hold them. */
-static bool pt_writes_late(const struct sfs_req *req)
-{
-	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE;
-}
-
 void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name)
 {
 	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
@@ -225,7 +219,7 @@ void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd,
 	struct statx stx;
 	int idx;
 
-	if (!(pt_no_open(req) || pt_writes_late(req)) ||
+	if (!pt_outlives_handles(req) ||
 	    PT_CALL(statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT, PT_STATX_MASK, &stx)) < 0 ||
 	    !S_ISREG(stx.stx_mode) || stx.stx_nlink > 1)
 		return;

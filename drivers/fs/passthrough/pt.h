@@ -169,6 +169,16 @@ static inline int pt_pin_file(struct sfs_req *req, uint64_t fh, bool writes, enu
 {
 	return pt_no_open(req) ? pt_pin_unopened(req, writes, use, flags) : pt_pin_handle(req, fh, writes);
 }
+/** With a writeback cache the guest sets times of files that it has closed and removed already: their nodes must hold them. */
+static inline bool pt_writes_late(const struct sfs_req *req)
+{
+	return sfs_session_init_flags(req->session) & FUSE_WRITEBACK_CACHE;
+}
+/** Whether the guest may use a file without a name by its node alone: a node that is one holds its descriptor. */
+static inline bool pt_outlives_handles(const struct sfs_req *req)
+{
+	return pt_no_open(req) || pt_writes_late(req);
+}
 /** Whether op->handle, or op->node where there is none, is a directory. */
 static inline bool pt_is_dir(const struct pt_op *op)
 {
@@ -277,8 +287,8 @@ int pt_op_fd(struct sfs_req *req);
  */
 int pt_node_open(struct sfs_req *req, struct sfs_node *node, int flags);
 /**
- * @name in @dirfd is about to be removed: where the guest may go on to use the file without a handle (files have none, or times are written
- * after the last close) and this is its last name, its node holds a descriptor from now on. May block.
+ * @name in @dirfd is about to be removed: if this is the file's last name, and pt_outlives_handles(), its node holds a descriptor from now
+ * on. May block.
  */
 void pt_hold_last(struct sfs_req *req, const struct sfs_node *parent, int dirfd, const char *name);
 /** Opens @name in @dirfd with O_PATH, whatever it is, never following it. */
