@@ -120,8 +120,11 @@ static struct ops_file *ops_slot(void)
 static void ops_new_path(char path[PATH_BYTES])
 {
 	const char *dir = ops.dirs[ops_random(ops.dir_count)];
+	char name
+	    [PATH_BYTES]; /* both may be members of ops, of which the compiler cannot see that they are not the same */
 
-	snprintf(path, PATH_BYTES, "%.40s/n%u", dir, ops.names++);
+	snprintf(name, sizeof(name), "%.40s/n%u", dir, ops.names++);
+	memcpy(path, name, sizeof(name));
 }
 
 static void ops_compare(const struct ops_file *f, const unsigned char *got, size_t off, size_t bytes,
