@@ -57,11 +57,7 @@ int sfs_virtq_init(struct sfs_virtq *vq, const struct sfs_virtq_setup *s)
 	vq->event_idx = s->event_idx;
 	vq->indirect = s->indirect;
 	vq->call_fd = s->call_fd;
-	/* With EVENT_IDX the flag is ignored: an event index just passed gives one kick in 65,536 requests. */
-	if (vq->event_idx)
-		store16(avail_event(vq), (uint16_t)(vq->last_avail - 1));
-	else
-		store16(&vq->used->flags, VRING_USED_F_NO_NOTIFY);
+	sfs_virtq_disarm(vq);
 	return 0;
 }
 
@@ -420,6 +416,9 @@ void sfs_virtq_remind(struct sfs_virtq *vq)
 
 void sfs_virtq_disarm(struct sfs_virtq *vq)
 {
-	if (!vq->event_idx)
+	/* With EVENT_IDX the flag is ignored: an event index just passed gives one kick in 65,536 requests. */
+	if (vq->event_idx)
+		store16(avail_event(vq), (uint16_t)(vq->last_avail - 1));
+	else
 		store16(&vq->used->flags, VRING_USED_F_NO_NOTIFY);
 }

@@ -119,6 +119,10 @@ static void test_arm_and_disarm(void **state)
 			assert_false(sfs_virtq_arm(&r->vq));
 			assert_true(would_kick(r, at, (uint16_t)(at + 1)));
 			assert_true(would_kick(r, at, (uint16_t)(at + 16)));
+			/* Awake for another reason than a request. */
+			sfs_virtq_disarm(&r->vq);
+			assert_false(would_kick(r, at, (uint16_t)(at + 16)));
+			assert_false(sfs_virtq_arm(&r->vq));
 			rig_desc(r, 0, FAR, 8, 0, 0);
 			rig_offer(r, 0);
 			assert_true(sfs_virtq_arm(&r->vq)); /* look again instead of sleeping */
