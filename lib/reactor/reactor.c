@@ -24,7 +24,7 @@ struct sfs_reactor {
 	    *next; /* the poller after the one being called, so that any may remove itself or others */
 	struct sfs_reactor_stats stats;
 	struct sfs_clock clock;
-	bool waits, arrived; /* of the last turn */
+	bool waits, arrived, answered; /* of the last turn */
 	uint64_t
 	    arrival_ns; /* how long after the end of work the next request comes, about; at most spin_ns */
 	/* The two that had work last, the very last one first. */
@@ -124,7 +124,7 @@ unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns)
 	unsigned work = reactor_messages(r);
 	struct sfs_poller *p = TAILQ_FIRST(&r->pollers);
 
-	r->arrived = r->waits = false;
+	r->arrived = r->answered = r->waits = false;
 	while (p) {
 		r->next = TAILQ_NEXT(p, link);
 		work += p->ops->poll(p, now_ns);
@@ -203,7 +203,8 @@ static void *reactor_thread(void *arg)
 		/* What the turn before took is its own; idle time begins when a busy one has ended, however long it was. */
 		if (busy) {
 			SFS_STAT_ADD(r->stats.busy_ns, now - last);
-			idle_since = now;
+			/* Who sent what only the disk answers had the whole turn to send more. */
+			idle_since = r->waits && !r->answered ? last : now;
 		} else {
 			SFS_STAT_ADD(r->stats.idle_ns, now - last);
 		}
@@ -299,6 +300,11 @@ void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller)
 void sfs_reactor_arrived(struct sfs_reactor *r)
 {
 	r->arrived = true;
+}
+
+void sfs_reactor_answered(struct sfs_reactor *r)
+{
+	r->answered = true;
 }
 
 void sfs_reactor_waits(struct sfs_reactor *r)

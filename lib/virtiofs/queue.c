@@ -179,6 +179,7 @@ static void queue_answer(struct sfs_queue *q)
 	uint64_t now = sfs_reactor_now_ns(q->reactor);
 	struct sfs_req *req;
 
+	sfs_reactor_answered(q->reactor);
 	while ((req = sfs_req_list_pop(&lane->ended)) != NULL) {
 		if (SFS_LIKELY(!queue_detached(q)))
 			sfs_virtq_push(&q->vq, req->chain.head, sfs_req_answer(req, now));

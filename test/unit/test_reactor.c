@@ -229,7 +229,10 @@ static void a_watched_descriptor_ends_sleep(void **state)
 
 struct longturn {
 	struct sfs_poller poller;
+	struct sfs_reactor *r;
 	int out;
+	bool disk, answers; /* the turn's request goes to a disk, and the one before it is answered */
+	uint64_t began_ns;
 	bool worked;
 	uint64_t looks; /* since the long turn */
 };
@@ -238,10 +241,20 @@ static unsigned longturn_poll(struct sfs_poller *p, uint64_t now_ns)
 {
 	struct longturn *l = SFS_CONTAINER_OF(p, struct longturn, poller);
 
+	if (l->disk)
+		sfs_reactor_waits(l->r);
 	if (l->worked) {
 		l->looks++;
 		return 0;
 	}
+	if (!l->began_ns)
+		l->began_ns = now_ns;
+	/* The reactor learns that requests take their time. */
+	if (l->disk && now_ns - l->began_ns < LONG_SPIN_NS * 3 / 4)
+		return 0;
+	sfs_reactor_arrived(l->r);
+	if (l->answers)
+		sfs_reactor_answered(l->r);
 	while (sfs_now_ns() - now_ns < LONG_SPIN_NS + 20 * SFS_NS_PER_MS)
 		sfs_pause();
 	l->worked = true;
@@ -256,28 +269,41 @@ static bool longturn_arm(struct sfs_poller *p)
 	if (looks && write(l->out, &looks, sizeof(looks)) < 0)
 		return false;
 	l->looks = 0;
-	return false;
+	return !l->worked;
 }
 
 static const struct sfs_poller_ops longturn_ops = {longturn_poll, longturn_arm, NULL};
 
-static void a_long_turn_is_no_idle_time(void **state)
+/* How often the reactor looks after the long turn, before it sleeps. */
+static uint64_t looks_after(struct longturn l)
 {
 	struct sfs_reactor_opts opts = {
 	    .name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE, .spin_ns = LONG_SPIN_NS};
-	struct longturn l = {.poller.ops = &longturn_ops, .out = eventfd(0, 0)};
-	struct sfs_reactor *r = NULL;
 	uint64_t looks;
 
-	assert_int_equal(sfs_reactor_create(&opts, &r), 0);
-	sfs_reactor_add(r, &l.poller);
-	assert_int_equal(sfs_reactor_start(r), 0);
+	l.poller.ops = &longturn_ops;
+	l.out = eventfd(0, 0);
+	assert_int_equal(sfs_reactor_create(&opts, &l.r), 0);
+	sfs_reactor_add(l.r, &l.poller);
+	assert_int_equal(sfs_reactor_start(l.r), 0);
 	assert_int_equal(read(l.out, &looks, sizeof(looks)), sizeof(looks));
-	assert_true(looks > 1);
-	assert_int_equal(sfs_reactor_stop(r, 60 * SFS_NS_PER_S), 0);
-	sfs_reactor_remove(r, &l.poller);
+	assert_int_equal(sfs_reactor_stop(l.r, 60 * SFS_NS_PER_S), 0);
+	sfs_reactor_remove(l.r, &l.poller);
 	close(l.out);
-	sfs_reactor_destroy(r);
+	sfs_reactor_destroy(l.r);
+	return looks;
+}
+
+static void a_long_turn_is_no_idle_time(void **state)
+{
+	assert_true(looks_after((struct longturn){.disk = false}) > 1);
+}
+
+/* While it handed requests to a disk nobody got an answer that others could follow: they could have come all that time. */
+static void a_long_submission_is_idle_time(void **state)
+{
+	assert_int_equal(looks_after((struct longturn){.disk = true}), 1);
+	assert_true(looks_after((struct longturn){.disk = true, .answers = true}) > 1);
 }
 
 /* Who works alone may take longer: another party counts for a while after its last work. */
@@ -359,6 +385,7 @@ int main(void)
 	    cmocka_unit_test(no_message_is_lost_while_falling_asleep),
 	    cmocka_unit_test(a_watched_descriptor_ends_sleep),
 	    cmocka_unit_test(a_long_turn_is_no_idle_time),
+	    cmocka_unit_test(a_long_submission_is_idle_time),
 	    cmocka_unit_test(parties_share_a_reactor),
 	    cmocka_unit_test(spins_less_beside_a_disk),
 	};

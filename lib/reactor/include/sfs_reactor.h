@@ -104,6 +104,9 @@ void sfs_reactor_remove(struct sfs_reactor *r, struct sfs_poller *poller);
 /** Within a turn of a poller: a request has come. */
 void sfs_reactor_arrived(struct sfs_reactor *r);
 
+/** Within a turn of a poller: a request was answered, and the next may come because of that. */
+void sfs_reactor_answered(struct sfs_reactor *r);
+
 /**
  * Within a turn of a poller: something is under way that takes its time and will end a sleep, a disk's I/O. An adaptive
  * reactor spins no longer then than the next request usually takes to come.
