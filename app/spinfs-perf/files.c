@@ -264,6 +264,7 @@ void perf_files_finish(struct perf_guest *guest)
 		else if (guest->work.workload->kind == PERF_DATA && guest->fg.queue)
 			sfs_fg_release(&guest->fg, f->nodeid, f->fh);
 		free(f->written);
+		free(f->handle);
 	}
 	free(guest->files);
 	guest->files = NULL;

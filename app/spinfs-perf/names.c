@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <linux/openat2.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -162,6 +163,26 @@ int64_t perf_raw_open(struct perf_job *job, int dir_fd, void *buf)
 	return fd < 0 || close(fd) < 0 ? -errno : 0;
 }
 
+/* As a daemon opens a node that it knows by its file handle. */
+int64_t perf_raw_open_handle(struct perf_job *job, int dir_fd, void *buf)
+{
+	struct perf_file *file;
+	int fd, mount_id;
+
+	pn_pick_file(job);
+	file = pn_file(job);
+	if (!file->handle) {
+		file->handle = malloc(sizeof(*file->handle) + MAX_HANDLE_SZ);
+		if (!file->handle)
+			return -ENOMEM;
+		file->handle->handle_bytes = MAX_HANDLE_SZ;
+		if (name_to_handle_at(dir_fd, file->name, file->handle, &mount_id, 0) < 0)
+			return -errno;
+	}
+	fd = open_by_handle_at(dir_fd, file->handle, O_RDONLY | O_CLOEXEC);
+	return fd < 0 || close(fd) < 0 ? -errno : 0;
+}
+
 /* A file is found, opened, looked at and closed. */
 void perf_build_visit(struct perf_job *job, struct sfs_fg_req *req, struct sfs_fg_call *call,
 		      union perf_args *args)
@@ -275,6 +296,29 @@ int64_t perf_raw_create(struct perf_job *job, int dir_fd, void *buf)
 	if (fd < 0 || close(fd) < 0 || unlinkat(dir_fd, job->name, 0) < 0)
 		return -errno;
 	return 0;
+}
+
+/* With what an answer to CREATE says, and what the file is known by afterwards. */
+int64_t perf_raw_create_entry(struct perf_job *job, int dir_fd, void *buf)
+{
+	union {
+		struct file_handle h;
+		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
+	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
+	struct statx stx;
+	int fd, rc, mount_id;
+
+	perf_new_name(job);
+	fd = openat(dir_fd, job->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (fd < 0)
+		return -errno;
+	rc = statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0 ||
+		     name_to_handle_at(fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0
+		 ? -errno
+		 : 0;
+	if (close(fd) < 0 || unlinkat(dir_fd, job->name, 0) < 0)
+		return -errno;
+	return rc;
 }
 
 /* There and back, each job on a file of its own. */

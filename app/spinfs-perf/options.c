@@ -123,7 +123,7 @@ static bool po_noisy(struct perf_opts *o, const char *arg)
 		if (colon)
 			snprintf(w->socket, sizeof(w->socket), "%.*s", (int)(colon - arg), arg);
 		w->workload = perf_workload_find(strsep(&at, ","));
-		good = w->workload;
+		good = w->workload && w->workload->build;
 	}
 	while (good && (word = strsep(&at, ",")) != NULL) {
 		char *value = strchr(word, '=');
@@ -255,6 +255,8 @@ static const char *po_wrong(const struct perf_opts *o)
 
 	if (!w || !!o->socket_count + o->loopback + !!o->raw_dir != 1 || (o->spawn && !o->socket_count))
 		return "one of --socket, --loopback and --raw is needed, and --workload";
+	if (!o->raw_dir && !w->build)
+		return "this workload is one of plain system calls: it needs --raw";
 	if (o->raw_dir && !w->raw)
 		return "this workload has no form of plain system calls";
 	if (o->raw_dir && (o->noisy_count || o->guests > 1 || o->work.rate > 0 || o->ceiling))

@@ -63,8 +63,9 @@ enum perf_phase { PERF_RAMP, PERF_MEASURE, PERF_STOP };
 struct perf_file {
 	char name[40];
 	uint64_t nodeid, fh;
-	int fd;           /* raw mode */
-	uint8_t *written; /* with --verify: a byte a block */
+	int fd;                     /* raw mode */
+	struct file_handle *handle; /* "open-handle": of its first use on */
+	uint8_t *written;           /* with --verify: a byte a block */
 };
 
 /** What was counted between PERF_MEASURE and PERF_STOP. */
@@ -181,7 +182,7 @@ struct perf_workload {
 	bool random, opened;
 	bool judges_errors; /* reply() sees errors too, and may expect them */
 	unsigned write_percent;
-	/* Fills @call for the job's step; args may use @args. */
+	/* Fills @call for the job's step; args may use @args. NULL: plain system calls only. */
 	void (*build)(struct perf_job *job, struct sfs_fg_req *req, struct sfs_fg_call *call,
 		      union perf_args *args);
 	/* Judges the reply and moves job->step on: true when the operation is over. */
@@ -228,6 +229,8 @@ PERF_OP_DECLARE(untar);
 bool perf_reply_lookupforget(struct perf_job *job, struct sfs_fg_req *req);
 bool perf_reply_list_known(struct perf_job *job, struct sfs_fg_req *req);
 int64_t perf_raw_list(struct perf_job *job, int dir_fd, void *buf);
+int64_t perf_raw_open_handle(struct perf_job *job, int dir_fd, void *buf);
+int64_t perf_raw_create_entry(struct perf_job *job, int dir_fd, void *buf);
 /** Deletes what an unfinished "untar" left, by requests or, with @dir_fd, by system calls. */
 void perf_untar_clean(struct perf_job *job, int dir_fd);
 

@@ -32,6 +32,7 @@ class Case:
     quick: bool = False
     args: dict = field(default_factory=dict)
     raw_args: dict = None             # None: no bare loop
+    raw_more: dict = field(default_factory=dict)  # further bare loops, by their names: the calls of another way
     variants: tuple = ("spinfs", "peers")
     cold: bool = False
     changes: bool = False             # files are made, renamed and removed
@@ -64,16 +65,19 @@ def estimate(host, case, rounds):
     rounds = min(rounds, case.rounds_max)
     if case.round_s is not None:
         return rounds * case.round_s
-    runs = len(chosen(host, case)) + (case.raw_args is not None)
+    runs = len(chosen(host, case)) + len(raw_loops(case))
     window = host.ramp_s + case.args.get("time", host.time_s)
     return rounds * runs * (window + MEASUREMENT_S) + 2
 
 
+def raw_loops(case):
+    return {**({} if case.raw_args is None else {"raw": case.raw_args}), **case.raw_more}
+
+
 def perf_case(host, case, number):
-    """All daemons once, each round beginning with another one, and the bare loop among them."""
-    names = chosen(host, case)
-    if case.raw_args is not None:
-        names = names + ["raw"]
+    """All daemons once, each round beginning with another one, and the bare loops among them."""
+    bare = raw_loops(case)
+    names = chosen(host, case) + list(bare)
     names = names[number % len(names):] + names[:number % len(names)]
     folder = host.changing if case.changes else host.share
     results = {}
@@ -82,8 +86,8 @@ def perf_case(host, case, number):
             measure.drop_caches(host)
         else:
             measure.settle()
-        if name == "raw":
-            results[name] = measure.raw(host, case.raw_args, folder)
+        if name in bare:
+            results[name] = measure.raw(host, bare[name], folder)
             continue
         with host.attempt(name), daemons.Daemon(host, name, folder) as daemon:
             results[name] = measure.perf(host, ["--socket", daemon.sockets[0]], case.args)
@@ -152,9 +156,9 @@ def limit_of(label, metric, limit, who="spinfs"):
     return Target(label, (who, metric), None, "<=", limit)
 
 
-def bare_of_peer(metric="ops_s"):
+def bare_of_peer(metric="ops_s", who="raw", label="the bare core of the best peer"):
     """What a daemon that answers from the filesystem each time cannot be above."""
-    return Target("the bare core of the best peer", ("raw", metric), ("peer", metric))
+    return Target(label, (who, metric), ("peer", metric))
 
 
 def factor(metric="ops_s"):
@@ -216,13 +220,16 @@ def name_cases():
         perf("lookupforget-32", "lookup, each forgotten to zero, 32 in flight (P8)", names("lookupforget", 32),
              names("lookup", 1), [of_peer(2.0)], variants=EVERY),
         perf("open-32", "open + flush + release, 32 in flight", names("open", 32), names("open", 1),
-             [of_peer(2.5), bare_of_peer()],
-             variants=EVERY, quick=True),
+             [of_peer(2.5), bare_of_peer(),
+              bare_of_peer(who="raw-handle", label="open_by_handle_at and close of the best peer")],
+             raw_more={"raw-handle": names("open-handle", 1)}, variants=EVERY, quick=True),
         perf("visit-32", "lookup + open + getattr + flush + release + forget, 32 in flight", names("visit", 32),
              names("visit", 1), [factor()]),
         perf("create-32", "create + flush + release + unlink + forget, 32 in flight (P9)", names("create", 32),
-             names("create", 1), [of_raw(0.85), of_peer(4.0), bare_of_peer()], variants=ENGINES, quick=True,
-             changes=True),
+             names("create", 1),
+             [of_raw(0.85), of_peer(4.0), bare_of_peer(),
+              bare_of_peer(who="raw-entry", label="the bare core with attributes and file handle, of the best peer")],
+             raw_more={"raw-entry": names("create-entry", 1)}, variants=ENGINES, quick=True, changes=True),
         perf("rename-32", "rename there and back, 32 in flight", names("rename", 32), names("rename", 1), [factor()],
              changes=True),
         perf("smallfiles-16", "small files' whole lives, 16 in flight", names("smallfiles", 16), names("smallfiles", 1),

@@ -28,8 +28,7 @@ def daemons_of(records, case):
     for record in records:
         if record["case"] == case.name and record["daemon"] not in seen:
             seen.append(record["daemon"])
-    order = ["raw", "loopback"]
-    return sorted(seen, key=lambda name: (name in order, not name.startswith("spinfs"), name))
+    return sorted(seen, key=lambda name: (name.startswith(("raw", "loopback")), not name.startswith("spinfs"), name))
 
 
 def medians(records, case):

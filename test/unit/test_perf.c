@@ -127,6 +127,8 @@ static void test_refused(void **state)
 	    "--loopback --workload read --verify",
 	    "--socket s --workload getattr --verify",
 	    "--raw . --workload hoard",
+	    "--loopback --workload open-handle",
+	    "--loopback --workload read --noisy create-entry",
 	    "--raw . --workload read --guests 2",
 	    "--raw . --workload getattr --io-uring",
 	    "--loopback --workload read --io-uring",
