@@ -148,6 +148,7 @@ bool sfs_node_hold(struct sfs_node *node)
 	if (atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0)
 		return false;
 	atomic_fetch_or(&node->flags, SFS_NODE_HELD);
+	atomic_thread_fence(memory_order_seq_cst); /* before the look at fd_idx: see node_evict_fd() */
 	return true;
 }
 
@@ -208,6 +209,9 @@ static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *n
 	}
 }
 
+/* In a node's fd_idx: somebody is about to take it from the node, see node_evict_fd(). Still the node's, and good to be pinned. */
+#define FD_LEAVES (1u << 31)
+
 /* Index + 1 of the node that may lose the descriptor. */
 static uint32_t fd_owner(const struct sfs_fdent *ent)
 {
@@ -230,7 +234,7 @@ static void node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t
 	uint32_t was = fd_idx;
 
 	if (atomic_compare_exchange_strong(&node->fd_idx, &was, 0))
-		node_fd_gone(se, fd_idx);
+		node_fd_gone(se, fd_idx & ~FD_LEAVES);
 }
 
 /* Frees the node if nobody counts or pins it. */
@@ -576,6 +580,22 @@ int sfs_session_root(struct sfs_session *se, const struct sfs_node_key *key, uin
 
 /* --- descriptors of nodes --- */
 
+/* The node holds its descriptor. If the guest has forgotten it meanwhile, node_idle() may have seen none. */
+static void node_fd_held(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+{
+	if (node->key.handle_bytes && atomic_load(&node->nlookup) == 0)
+		node_drop_fd(se, node, fd_idx);
+}
+
+/* A held node's descriptor, which was about to leave before it was held, stays, unless it has left. */
+static void node_fd_stays(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
+{
+	uint32_t leaves = fd_idx | FD_LEAVES;
+
+	if (atomic_compare_exchange_strong(&node->fd_idx, &leaves, fd_idx))
+		node_fd_held(se, node, fd_idx);
+}
+
 struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 {
 	struct sfs_session *se = req->session;
@@ -584,11 +604,16 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 
 	if (!i)
 		return NULL;
+	if (SFS_UNLIKELY(i & FD_LEAVES)) {
+		i &= ~FD_LEAVES;
+		if (sfs_node_held(node))
+			node_fd_stays(se, node, i);
+	}
 	ent = &se->fds[i - 1];
 	if (!sfs_fd_trypin(ent))
 		return NULL;
 	/* Pinned; is it still the node's, or was it closed and used anew in between? */
-	if (atomic_load_explicit(&node->fd_idx, memory_order_acquire) != i) {
+	if ((atomic_load_explicit(&node->fd_idx, memory_order_acquire) & ~FD_LEAVES) != i) {
 		sfs_fd_unpin(se, ent);
 		return NULL;
 	}
@@ -598,30 +623,24 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 	return ent;
 }
 
-/* The node holds its descriptor. If the guest has forgotten it meanwhile, node_idle() may have seen none. */
-static void node_fd_held(struct sfs_session *se, struct sfs_node *node, const struct sfs_fdent *ent)
-{
-	if (node->key.handle_bytes && atomic_load(&node->nlookup) == 0)
-		node_drop_fd(se, node, (uint32_t)(ent - se->fds) + 1);
-}
-
 /*
- * Takes the descriptor from a node that can have another, unless it is held. Who holds one says so first and looks at fd_idx then: either sees
- * that it is gone, or this here sees that it must not go.
+ * Takes the descriptor from a node that can have another, unless it is held. First it is marked: whoever holds the node says so first and
+ * looks at fd_idx then, so either that look sees the mark, and takes it away, or this here sees that the node is held. Nobody ever finds a
+ * held node without the descriptor that who holds it has seen.
  */
 static bool node_evict_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
 {
-	uint32_t was = fd_idx, none = 0;
-	bool taken;
+	uint32_t was = fd_idx, leaves = fd_idx | FD_LEAVES;
+	bool taken = false;
 
 	/* Pinned, so that it is the same node when it gets its descriptor back. */
 	if (sfs_node_held(node) || !sfs_pins_tryget(&node->pins))
 		return false;
-	taken = atomic_compare_exchange_strong(&node->fd_idx, &was, 0);
-	if (taken && (atomic_load(&node->flags) & SFS_NODE_HELD) &&
-	    atomic_compare_exchange_strong(&node->fd_idx, &none, fd_idx)) {
-		taken = false;
-		node_fd_held(se, node, &se->fds[fd_idx - 1]);
+	if (atomic_compare_exchange_strong(&node->fd_idx, &was, leaves)) {
+		if (atomic_load(&node->flags) & SFS_NODE_HELD)
+			node_fd_stays(se, node, fd_idx);
+		else
+			taken = atomic_compare_exchange_strong(&node->fd_idx, &leaves, 0);
 	}
 	if (taken)
 		node_fd_gone(se, fd_idx);
@@ -693,7 +712,7 @@ struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, 
 		atomic_store_explicit(&ent->owner, 0, memory_order_relaxed);
 		sfs_fd_unlink(se, ent);
 	} else {
-		node_fd_held(se, node, ent);
+		node_fd_held(se, node, (uint32_t)(ent - se->fds) + 1);
 	}
 	return ent;
 }
@@ -713,8 +732,8 @@ struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, i
 		return ent;
 	old = atomic_exchange(&node->fd_idx, (uint32_t)(ent - se->fds) + 1);
 	if (old)
-		node_fd_gone(se, old);
-	node_fd_held(se, node, ent);
+		node_fd_gone(se, old & ~FD_LEAVES);
+	node_fd_held(se, node, (uint32_t)(ent - se->fds) + 1);
 	return ent;
 }
 
