@@ -267,7 +267,7 @@ bool sfs_queue_arm(struct sfs_queue *q)
 {
 	bool work = sfs_lane_has_work(&q->lane);
 
-	if (q->accepting && sfs_lane_open(&q->lane)) {
+	if (q->accepting && !queue_detached(q) && sfs_lane_open(&q->lane)) {
 		q->asleep = true;
 		/* With no slot to be had the ring waits for completions, not for kicks. */
 		if ((sfs_virtq_arm(&q->vq) || q->again.next < q->again.count) && sfs_lane_has_slot(&q->lane))
@@ -283,6 +283,9 @@ void sfs_queue_disarm(struct sfs_queue *q)
 	if (!q->asleep)
 		return;
 	q->asleep = false;
+	/* The ring may be a successor's by now, who wants kicks. */
+	if (queue_detached(q))
+		return;
 	sfs_virtq_disarm(&q->vq);
 	if (q->accepting && sfs_virtq_pending(&q->vq))
 		SFS_STAT_ADD(q->kicks, 1);
