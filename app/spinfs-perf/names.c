@@ -163,22 +163,33 @@ int64_t perf_raw_open(struct perf_job *job, int dir_fd, void *buf)
 	return fd < 0 || close(fd) < 0 ? -errno : 0;
 }
 
+/* Asked for once a file. */
+static struct file_handle *pn_handle(const struct perf_file *file, int dir_fd)
+{
+	struct file_handle *h = malloc(sizeof(*h) + MAX_HANDLE_SZ);
+	int mount_id;
+
+	if (!h)
+		return NULL;
+	h->handle_bytes = MAX_HANDLE_SZ;
+	if (name_to_handle_at(dir_fd, file->name, h, &mount_id, 0) == 0)
+		return h;
+	free(h);
+	return NULL;
+}
+
 /* As a daemon opens a node that it knows by its file handle. */
 int64_t perf_raw_open_handle(struct perf_job *job, int dir_fd, void *buf)
 {
 	struct perf_file *file;
-	int fd, mount_id;
+	int fd;
 
 	pn_pick_file(job);
 	file = pn_file(job);
-	if (!file->handle) {
-		file->handle = malloc(sizeof(*file->handle) + MAX_HANDLE_SZ);
-		if (!file->handle)
-			return -ENOMEM;
-		file->handle->handle_bytes = MAX_HANDLE_SZ;
-		if (name_to_handle_at(dir_fd, file->name, file->handle, &mount_id, 0) < 0)
-			return -errno;
-	}
+	if (!file->handle)
+		file->handle = pn_handle(file, dir_fd);
+	if (!file->handle)
+		return -errno;
 	fd = open_by_handle_at(dir_fd, file->handle, O_RDONLY | O_CLOEXEC);
 	return fd < 0 || close(fd) < 0 ? -errno : 0;
 }

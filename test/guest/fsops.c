@@ -119,9 +119,9 @@ static struct ops_file *ops_slot(void)
 
 static void ops_new_path(char path[PATH_BYTES])
 {
+	/* By way of a copy: both may be members of ops, of which the compiler cannot see that they are not the same. */
 	const char *dir = ops.dirs[ops_random(ops.dir_count)];
-	char name
-	    [PATH_BYTES]; /* both may be members of ops, of which the compiler cannot see that they are not the same */
+	char name[PATH_BYTES];
 
 	snprintf(name, sizeof(name), "%.40s/n%u", dir, ops.names++);
 	memcpy(path, name, sizeof(name));

@@ -59,7 +59,7 @@ struct sfs_node {
 	uint32_t gen;
 	_Atomic uint64_t nlookup; /* the guest's count; saturates, never underflows */
 	_Atomic uint32_t pins;
-	_Atomic uint32_t fd_idx; /* index + 1 of its descriptor in the fd table; 0: none held */
+	_Atomic uint32_t fd_idx; /* index + 1 of its descriptor, 0: none held; and a mark of node.c */
 	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
 	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
 	struct sfs_node_key key;
