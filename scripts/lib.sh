@@ -36,7 +36,10 @@ lib_end() {
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  [[ -z $scratch ]] || rm -rf "$scratch"
+  if [[ -n $scratch ]] && ! rm -rf "$scratch" 2>/dev/null; then
+    chattr -R -f -ia "$scratch" # what a test made immutable and did not live to free
+    rm -rf "$scratch"
+  fi
 }
 
 # build_in DIR [meson's options]: sets the build up where needed and brings it up to date.
