@@ -702,12 +702,34 @@ static void req_log(const struct sfs_req *req, uint32_t len)
 		  (unsigned long long)req->in.nodeid, req->in.pid, len, (int)req->res);
 }
 
+/*
+ * Two words from registers. Put together in memory and read back at once as one piece, it would wait there until all stores before it are
+ * done, which are those to the guest's lines.
+ */
+static void answer_header(const struct sfs_req *req, const struct iovec *iov, uint32_t len)
+{
+	uint64_t first = (uint64_t)(uint32_t)req->res << 32 | len;
+
+	_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__ &&
+			   offsetof(struct fuse_out_header, error) == 4 &&
+			   offsetof(struct fuse_out_header, unique) == 8,
+		       "the length is the lower half of the first word");
+	if (SFS_LIKELY(iov[0].iov_len >= sizeof(struct fuse_out_header))) {
+		memcpy(iov[0].iov_base, &first, sizeof(first));
+		memcpy((char *)iov[0].iov_base + sizeof(first), &req->in.unique, sizeof(req->in.unique));
+	} else {
+		const struct fuse_out_header head = {
+		    .len = len, .error = (int32_t)req->res, .unique = req->in.unique};
+
+		sfs_iov_from_buf(iov, req->chain.writable_count, 0, &head, sizeof(head));
+	}
+}
+
 uint32_t sfs_req_answer(struct sfs_req *req, uint64_t end_ns)
 {
 	struct sfs_chain *c = &req->chain;
 	struct iovec *iov = sfs_chain_writable(c);
-	struct fuse_out_header head = {.unique = req->in.unique, .error = (int32_t)req->res};
-	uint64_t len = sizeof(head) + req->out_bytes + req->data_bytes;
+	uint64_t len = sizeof(struct fuse_out_header) + req->out_bytes + req->data_bytes;
 
 	assert(req->state == SFS_REQ_ENDED);
 	req_count(req, end_ns);
@@ -718,20 +740,17 @@ uint32_t sfs_req_answer(struct sfs_req *req, uint64_t end_ns)
 		return 0;
 	if (req->head_saved_idx >= 0)
 		c->iov[req->head_saved_idx] = req->head_saved;
-	head.len = (uint32_t)len;
+	answer_header(req, iov, (uint32_t)len);
 	/* As Linux lays it out: the header in the first segment, the fixed part in the second. */
-	if (SFS_LIKELY(iov[0].iov_len >= sizeof(head)))
-		memcpy(iov[0].iov_base, &head, sizeof(head));
-	else
-		sfs_iov_from_buf(iov, c->writable_count, 0, &head, sizeof(head));
-	if (req->out_bytes && iov[0].iov_len == sizeof(head) && c->writable_count > 1 &&
+	if (req->out_bytes && iov[0].iov_len == sizeof(struct fuse_out_header) && c->writable_count > 1 &&
 	    iov[1].iov_len >= req->out_bytes)
 		memcpy(iov[1].iov_base, &req->out, req->out_bytes);
 	else if (req->out_bytes)
-		sfs_iov_from_buf(iov, c->writable_count, sizeof(head), &req->out, req->out_bytes);
+		sfs_iov_from_buf(iov, c->writable_count, sizeof(struct fuse_out_header), &req->out,
+				 req->out_bytes);
 	if (sfs_log_on(SFS_LOG_DEBUG))
-		req_log(req, head.len);
-	return head.len;
+		req_log(req, (uint32_t)len);
+	return (uint32_t)len;
 }
 
 /* --- helpers for operations --- */
