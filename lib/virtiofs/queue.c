@@ -145,6 +145,7 @@ static unsigned queue_accept(struct sfs_queue *q)
 	sfs_reactor_arrived(q->reactor);
 	queue_guess(q);
 	sfs_virtq_prefetch(vq, n);
+	sfs_virtq_expect_used(vq, n);
 	req = queue_take(q, &left);
 	if (req)
 		queue_prefetch(q, req);

@@ -346,6 +346,15 @@ void sfs_virtq_prefetch(const struct sfs_virtq *vq, unsigned count)
 	}
 }
 
+void sfs_virtq_expect_used(const struct sfs_virtq *vq, unsigned count)
+{
+	const unsigned line = SFS_CACHE_LINE / sizeof(struct vring_used_elem);
+
+	/* They begin anywhere in a line. */
+	for (unsigned i = 0; i < count + line - 1; i += line)
+		sfs_prefetch_write(&vq->used->ring[(vq->used_idx + i) & (vq->size - 1)]);
+}
+
 void sfs_virtq_push(struct sfs_virtq *vq, uint16_t head, uint32_t bytes)
 {
 	struct vring_used_elem *e = &vq->used->ring[vq->used_idx & (vq->size - 1)];

@@ -94,6 +94,8 @@ int sfs_virtq_retake(struct sfs_virtq *vq, uint16_t head, struct sfs_chain *chai
  * reads of the guest serves as an address hint alone: nothing is kept, and a wrong hint costs a wasted prefetch.
  */
 void sfs_virtq_prefetch(const struct sfs_virtq *vq, unsigned count);
+/** Fetches, to be written, the lines of the used ring that the next @count pushes go to: the driver has them since it read them last. A hint. */
+void sfs_virtq_expect_used(const struct sfs_virtq *vq, unsigned count);
 
 /** Gives a chain back: the used element is written, not yet published. @bytes: how many we wrote into it. */
 void sfs_virtq_push(struct sfs_virtq *vq, uint16_t head, uint32_t bytes);
