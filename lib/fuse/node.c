@@ -262,7 +262,7 @@ static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
 		node_drop_fd(se, node, fd_idx);
 	if (se->fs->node_evict)
 		se->fs->node_evict(se, node);
-	node->gen++;
+	__atomic_store_n(&node->gen, node->gen + 1, __ATOMIC_RELAXED); /* who sees without a pin may look */
 	atomic_store_explicit(&node->state, SFS_REC_FREE, memory_order_release);
 	atomic_fetch_sub_explicit(&se->inode_count, 1, memory_order_relaxed);
 	free_stack_push(&se->node_free, node_idx(se, node), &node->hash_next);
@@ -481,10 +481,22 @@ bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint
 	return node;
 }
 
+/* Who sees the node's record without a pin may look at the first three. */
+static void key_store(struct sfs_node_key *to, const struct sfs_node_key *from)
+{
+	__atomic_store_n(&to->dev, from->dev, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->ino, from->ino, __ATOMIC_RELAXED);
+	__atomic_store_n(&to->mnt_idx, from->mnt_idx, __ATOMIC_RELAXED);
+	to->btime_ns = from->btime_ns;
+	to->handle_type = from->handle_type;
+	to->handle_bytes = from->handle_bytes;
+	memcpy(to->handle, from->handle, sizeof(to->handle));
+}
+
 static void node_fill(struct sfs_session *se, struct sfs_node *node, const struct sfs_node_key *key,
 		      uint32_t b, uint32_t mode, uint64_t count)
 {
-	node->key = *key; /* NOLINT(clang-analyzer-core.NullDereference): the table is never NULL */
+	key_store(&node->key, key);
 	node->mode = mode & S_IFMT;
 	node->drv = 0;
 	atomic_store_explicit(&node->bucket, b, memory_order_relaxed);
@@ -621,6 +633,48 @@ struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
 		atomic_fetch_or_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
 	sfs_req_pin_fd(req, ent);
 	return ent;
+}
+
+bool sfs_node_see(struct sfs_session *se, uint64_t nodeid, struct sfs_node_sight *sight)
+{
+	uint32_t idx = (uint32_t)nodeid, fd_idx;
+	struct sfs_fdent *ent;
+	struct sfs_node *node;
+
+	if (idx == 0 || idx >= atomic_load_explicit(&se->node_high, memory_order_acquire))
+		return false;
+	node = &se->nodes[idx];
+	fd_idx = atomic_load_explicit(&node->fd_idx, memory_order_acquire);
+	if (!fd_idx || (fd_idx & FD_LEAVES) ||
+	    !(atomic_load_explicit(&node->pins, memory_order_acquire) & LIVE) ||
+	    __atomic_load_n(&node->gen, __ATOMIC_RELAXED) != (uint32_t)(nodeid >> 32) ||
+	    atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0)
+		return false;
+	ent = &se->fds[fd_idx - 1];
+	if (!(atomic_load_explicit(&ent->owner, memory_order_relaxed) & SFS_FD_USED))
+		atomic_fetch_or_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
+	*sight = (struct sfs_node_sight){
+	    .node = node,
+	    .gen = (uint32_t)(nodeid >> 32),
+	    .fd_idx = fd_idx,
+	    .mnt_idx = __atomic_load_n(&node->key.mnt_idx, __ATOMIC_RELAXED),
+	    .fd = __atomic_load_n(&ent->fd, __ATOMIC_RELAXED),
+	};
+	return sight->fd >= 0;
+}
+
+bool sfs_node_seen(const struct sfs_session *se, const struct sfs_node_sight *sight, uint64_t dev,
+		   uint64_t ino)
+{
+	const struct sfs_node *node = sight->node;
+
+	atomic_thread_fence(memory_order_acquire);
+	return __atomic_load_n(&node->key.ino, __ATOMIC_RELAXED) == ino &&
+	       __atomic_load_n(&node->key.dev, __ATOMIC_RELAXED) == dev &&
+	       __atomic_load_n(&se->fds[sight->fd_idx - 1].fd, __ATOMIC_RELAXED) == sight->fd &&
+	       (atomic_load_explicit(&node->fd_idx, memory_order_acquire) & ~FD_LEAVES) == sight->fd_idx &&
+	       (atomic_load_explicit(&node->pins, memory_order_acquire) & LIVE) &&
+	       __atomic_load_n(&node->gen, __ATOMIC_RELAXED) == sight->gen;
 }
 
 /*

@@ -107,7 +107,7 @@ int sfs_fds_create(struct sfs_session *se)
 /* Frees the entry of a descriptor that is closed. */
 static void fd_free(struct sfs_session *se, struct sfs_fdent *ent)
 {
-	ent->fd = -1;
+	__atomic_store_n(&ent->fd, -1, __ATOMIC_RELAXED); /* sfs_node_see() may look */
 	atomic_fetch_sub_explicit(&se->fd_count, 1, memory_order_relaxed);
 	free_stack_push(&se->fd_free, (uint32_t)(ent - se->fds), &ent->next_free);
 }
@@ -345,7 +345,7 @@ struct sfs_fdent *sfs_fd_insert(struct sfs_session *se, struct sfs_req *req, int
 		return NULL;
 	}
 	ent = &se->fds[idx];
-	ent->fd = fd;
+	__atomic_store_n(&ent->fd, fd, __ATOMIC_RELAXED);
 	atomic_store_explicit(&ent->open_flags, O_PATH, memory_order_relaxed);
 	atomic_store_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
 	atomic_fetch_add_explicit(&se->fd_count, 1, memory_order_relaxed);

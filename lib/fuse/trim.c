@@ -256,7 +256,7 @@ static uint32_t released_take(struct sfs_session *se, uint32_t chunk)
 	uint32_t gen = atomic_load(&se->trim.gen_base), idx = chunk * CHUNK;
 
 	for (uint32_t i = 0; i < CHUNK; i++)
-		se->nodes[idx + i].gen = gen;
+		__atomic_store_n(&se->nodes[idx + i].gen, gen, __ATOMIC_RELAXED);
 	for (uint32_t i = 1; i < CHUNK; i++)
 		free_stack_push(&se->node_free, idx + i, &se->nodes[idx + i].hash_next);
 	return idx;

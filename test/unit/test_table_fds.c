@@ -3,6 +3,9 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "table_rig.h"
 
@@ -232,6 +235,145 @@ static void test_held_beside_threads(void **state)
 	assert_true(figures().fds <= 4);
 }
 
+/* --- seen without a pin --- */
+
+static void test_seen(void **state)
+{
+	uint64_t id = lookup(10, true, rig_fd()), bare = lookup(11, true, -1);
+	struct sfs_node_sight sight;
+	struct sfs_req *req = req_new();
+	struct sfs_node *node = sfs_node_pin(req, id);
+	struct sfs_fdent *ent;
+
+	rig_req_end(req);
+	assert_false(sfs_node_see(se, bare, &sight));
+	assert_false(sfs_node_see(se, id + 100, &sight));
+	assert_false(sfs_node_see(se, id + (1ull << 32), &sight));
+	assert_false(sfs_node_see(se, 0, &sight));
+	assert_false(sfs_node_see(se, UINT64_MAX, &sight));
+	assert_true(sfs_node_see(se, id, &sight));
+	assert_int_equal(atomic_load(&node->pins), SFS_PINS_LIVE);
+	assert_true(sfs_node_seen(se, &sight, 1, 10));
+	/* What had the number of its descriptor for a moment. */
+	assert_false(sfs_node_seen(se, &sight, 1, 11));
+	assert_false(sfs_node_seen(se, &sight, 2, 10));
+	/* Its descriptor goes, and it gets another. */
+	req = req_new();
+	ent = sfs_node_fd(req, sfs_node_pin(req, id));
+	assert_int_equal(sight.fd, ent->fd);
+	assert_true(sfs_node_fd_drop(se, node, ent));
+	assert_false(sfs_node_seen(se, &sight, 1, 10));
+	assert_false(sfs_node_see(se, id, &sight));
+	assert_non_null(sfs_node_fd_offer(req, node, rig_fd()));
+	rig_req_end(req);
+	assert_false(sfs_node_seen(se, &sight, 1, 10));
+	assert_true(sfs_node_see(se, id, &sight));
+	sfs_node_forget(se, id, 1);
+	assert_false(sfs_node_seen(se, &sight, 1, 10));
+	assert_false(sfs_node_see(se, id, &sight));
+}
+
+/* An entry that is in use again, with another descriptor. */
+static void test_seen_before_a_swap(void **state)
+{
+	uint64_t id = lookup(10, true, rig_fd());
+	struct sfs_node_sight sight, other;
+	struct sfs_req *req = req_new();
+	struct sfs_node *node = sfs_node_pin(req, id);
+	int base = rig_fd();
+
+	assert_true(sfs_node_see(se, id, &sight));
+	for (int fd = -1; fd < 0 || other.fd_idx != sight.fd_idx;) {
+		fd = fcntl(base, F_DUPFD_CLOEXEC, sight.fd + 1);
+		assert_true(fd > sight.fd);
+		sfs_node_fd_swap(req, node, fd, O_PATH);
+		rig_req_end(req);
+		req = req_new();
+		node = sfs_node_pin(req, id);
+		assert_true(sfs_node_see(se, id, &other));
+		assert_int_equal(other.fd, fd);
+		assert_false(sfs_node_seen(se, &sight, 1, 10));
+	}
+	rig_req_end(req);
+	close(base);
+}
+
+/* To the clock's hand that is a use. */
+static void test_seen_is_used(void **state)
+{
+	uint64_t id = lookup(10, true, rig_fd());
+	struct sfs_node_sight sight;
+	struct sfs_fdent *ent;
+
+	assert_true(sfs_node_see(se, id, &sight));
+	ent = &se->fds[sight.fd_idx - 1];
+	atomic_fetch_and(&ent->owner, ~SFS_FD_USED);
+	assert_true(sfs_node_see(se, id, &sight));
+	assert_true(atomic_load(&ent->owner) & SFS_FD_USED);
+}
+
+/*
+ * Each of two files keeps its own attributes, while their descriptors come and go under the same numbers. By the system calls themselves: the
+ * tables close so, and a checker of threads that saw the other half alone would take numbers for shared.
+ */
+static uint64_t lookup_file(int fd)
+{
+	struct sfs_req *req = req_new();
+	struct sfs_node_key key;
+	bool created;
+	struct stat st;
+	uint64_t id;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	key = key_of(st.st_ino, true);
+	key.dev = st.st_dev;
+	id = sfs_node_id(se, sfs_node_get(req, &key, S_IFREG, (int)syscall(SYS_dup, fd), 1, &created));
+	rig_req_end(req);
+	return id;
+}
+
+static int churn_fd;
+
+static void *churn_thread(void *arg)
+{
+	while (!atomic_load(&over))
+		sfs_node_forget(se, lookup_file(churn_fd), 1);
+	return NULL;
+}
+
+static void test_seen_beside_threads(void **state)
+{
+	unsigned seen = 0, wrong = 0;
+	pthread_t thread[2];
+	int fd = memfd_create("seen", 0);
+
+	churn_fd = memfd_create("churn", 0);
+	assert_true(fd >= 0 && churn_fd >= 0);
+	assert_int_equal(ftruncate(fd, 1), 0);
+	atomic_store(&over, false);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, churn_thread, NULL), 0);
+	for (unsigned i = 0; i < ROUNDS || (!seen && i < 100 * ROUNDS); i++) {
+		uint64_t id = lookup_file(fd);
+		struct sfs_node_sight sight;
+		struct stat st;
+
+		if (sfs_node_see(se, id, &sight) && syscall(SYS_fstat, sight.fd, &st) == 0 &&
+		    sfs_node_seen(se, &sight, st.st_dev, st.st_ino)) {
+			seen++;
+			wrong += st.st_size != 1;
+		}
+		sfs_node_forget(se, id, 1);
+	}
+	atomic_store(&over, true);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	close(fd);
+	close(churn_fd);
+	assert_int_equal(wrong, 0);
+	assert_true(seen > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -245,6 +387,10 @@ int main(void)
 	    T(test_swapped_without_room),
 	    T(test_held),
 	    T(test_held_beside_threads),
+	    T(test_seen),
+	    T(test_seen_before_a_swap),
+	    T(test_seen_is_used),
+	    T(test_seen_beside_threads),
 	};
 
 	return cmocka_run_group_tests_name("table_fds", tests, NULL, NULL);

@@ -27,36 +27,41 @@ static int pt_fstat(int fd, struct stat *st)
 	return (int)syscall(SYS_fstat, fd, st);
 }
 
-/* The reply of GETATTR and SETATTR: all that it has is in fstat, which is cheaper than statx. */
-static int64_t pt_attr_reply(struct sfs_req *req, int fd)
+/* All that the replies of GETATTR and SETATTR have is in fstat, which is cheaper than statx. */
+static void pt_attr_answer(struct sfs_req *req, const struct stat *st)
 {
 	const struct pt_fs *fs = pt_fs(req);
-	struct stat st;
-	int64_t rc = PT_CALL(pt_fstat(fd, &st));
 
-	if (rc < 0)
-		return rc;
 	req->out.attr.attr_valid = fs->attr_timeout.s;
 	req->out.attr.attr_valid_nsec = fs->attr_timeout.ns;
 	req->out.attr.attr = (struct fuse_attr){
-	    .ino = st.st_ino,
-	    .size = (uint64_t)st.st_size,
-	    .blocks = (uint64_t)st.st_blocks,
-	    .atime = (uint64_t)st.st_atim.tv_sec,
-	    .mtime = (uint64_t)st.st_mtim.tv_sec,
-	    .ctime = (uint64_t)st.st_ctim.tv_sec,
-	    .atimensec = (uint32_t)st.st_atim.tv_nsec,
-	    .mtimensec = (uint32_t)st.st_mtim.tv_nsec,
-	    .ctimensec = (uint32_t)st.st_ctim.tv_nsec,
-	    .mode = st.st_mode,
-	    .nlink = (uint32_t)st.st_nlink,
-	    .uid = st.st_uid,
-	    .gid = st.st_gid,
-	    .rdev = (uint32_t)st.st_rdev,
-	    .blksize = (uint32_t)st.st_blksize,
+	    .ino = st->st_ino,
+	    .size = (uint64_t)st->st_size,
+	    .blocks = (uint64_t)st->st_blocks,
+	    .atime = (uint64_t)st->st_atim.tv_sec,
+	    .mtime = (uint64_t)st->st_mtim.tv_sec,
+	    .ctime = (uint64_t)st->st_ctim.tv_sec,
+	    .atimensec = (uint32_t)st->st_atim.tv_nsec,
+	    .mtimensec = (uint32_t)st->st_mtim.tv_nsec,
+	    .ctimensec = (uint32_t)st->st_ctim.tv_nsec,
+	    .mode = st->st_mode,
+	    .nlink = (uint32_t)st->st_nlink,
+	    .uid = st->st_uid,
+	    .gid = st->st_gid,
+	    .rdev = (uint32_t)st->st_rdev,
+	    .blksize = (uint32_t)st->st_blksize,
 	};
 	req->out_bytes = sizeof(req->out.attr);
-	return 0;
+}
+
+static int64_t pt_attr_reply(struct sfs_req *req, int fd)
+{
+	struct stat st;
+	int64_t rc = PT_CALL(pt_fstat(fd, &st));
+
+	if (rc == 0)
+		pt_attr_answer(req, &st);
+	return rc;
 }
 
 static int64_t pt_getattr_fn(struct sfs_req *req)
@@ -66,13 +71,30 @@ static int64_t pt_getattr_fn(struct sfs_req *req)
 	return fd < 0 ? fd : pt_attr_reply(req, fd);
 }
 
+/* A node that holds its descriptor, as most do, is asked without being pinned. False: once more, with pins. */
+static bool pt_getattr_seen(struct sfs_req *req)
+{
+	struct sfs_node_sight sight;
+	struct stat st;
+
+	if (!sfs_node_see(req->session, req->in.nodeid, &sight) ||
+	    pt_fs(req)->mounts[sight.mnt_idx].store == SFS_STORE_REMOTE || pt_fstat(sight.fd, &st) < 0 ||
+	    !sfs_node_seen(req->session, &sight, st.st_dev, st.st_ino))
+		return false;
+	pt_attr_answer(req, &st);
+	return true;
+}
+
 int pt_getattr(struct sfs_req *req)
 {
+	bool by_handle = req->arg.getattr.getattr_flags & FUSE_GETATTR_FH;
 	int rc;
 
 	if (req->step == PT_END)
 		return pt_end(req);
-	rc = pt_pin_attr(req, req->arg.getattr.getattr_flags & FUSE_GETATTR_FH, req->arg.getattr.fh, false);
+	if ((!by_handle || pt_no_open(req)) && pt_getattr_seen(req))
+		return SFS_DONE;
+	rc = pt_pin_attr(req, by_handle, req->arg.getattr.fh, false);
 	return rc < 0 ? rc : pt_quick(req, pt_getattr_fn);
 }
 

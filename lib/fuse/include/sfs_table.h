@@ -190,6 +190,29 @@ bool sfs_node_hold(struct sfs_node *node);
 /** Whether it is. */
 bool sfs_node_held(const struct sfs_node *node);
 
+/** A node and its descriptor as one look saw them, without a pin. */
+struct sfs_node_sight {
+	const struct sfs_node *node;
+	uint32_t gen, fd_idx;
+	uint32_t mnt_idx; /* of the node's key */
+	int fd;
+};
+
+/**
+ * What sfs_node_pin() and sfs_node_fd() would find for @nodeid, for one short call that changes nothing: pins are written, and what is
+ * written costs as much as such a call's own work. Nothing keeps the descriptor: by the time of the call its number may be another file's,
+ * so whatever the call finds is nobody's until sfs_node_seen() has said that it is the node's. False: no such node, or it holds none.
+ */
+bool sfs_node_see(struct sfs_session *se, uint64_t nodeid, struct sfs_node_sight *sight);
+
+/**
+ * Whether the call that sfs_node_see() was for met the node: it holds the same descriptor as before, and what was met has its numbers,
+ * @dev and @ino, lest the descriptor had been closed and opened again meanwhile. An inode that is there before and after a moment shares
+ * its number with nobody in between.
+ */
+bool sfs_node_seen(const struct sfs_session *se, const struct sfs_node_sight *sight, uint64_t dev,
+		   uint64_t ino);
+
 /* --- handles --- */
 
 /**
