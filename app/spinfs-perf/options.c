@@ -44,6 +44,7 @@ static void po_usage(FILE *to)
 	    "  --cpus LIST        one thread of load on each of these CPUs (one thread, not pinned)\n"
 	    "  --daemon-cpus LIST where a spawned daemon, or the loopback device, runs\n"
 	    "  --io-uring         with --raw: reads and writes by io_uring, iodepth in flight\n"
+	    "  --unpinned         with --io-uring: buffers that are not registered, as a guest's memory\n"
 	    "  --ceiling          first a second against the loopback device, reported beside the result\n"
 	    "  --round-trip       only how long an eventfd, and a cache line, take to another core and back\n"
 	    "  --json FILE        the result as JSON; -: to stdout, instead of the line\n"
@@ -142,6 +143,7 @@ static const struct option options[] = {{"socket", required_argument, NULL, 's'}
 					{"loopback", no_argument, NULL, 'l'},
 					{"raw", required_argument, NULL, 'r'},
 					{"io-uring", no_argument, NULL, 'u'},
+					{"unpinned", no_argument, NULL, 'U'},
 					{"round-trip", no_argument, NULL, 'T'},
 					{"ceiling", no_argument, NULL, 'L'},
 					{"workload", required_argument, NULL, 'w'},
@@ -194,6 +196,8 @@ static bool po_machine(struct perf_opts *o, int c, const char *arg)
 		return perf_parse_cpus(arg, o->daemon_cpus, PERF_THREADS_MAX, &o->daemon_cpu_count) == 0;
 	case 'u':
 		return o->io_uring = true;
+	case 'U':
+		return o->unpinned = true;
 	case 'T':
 		return o->round_trip = true;
 	case 'L':
@@ -263,6 +267,8 @@ static const char *po_wrong(const struct perf_opts *o)
 		return "--raw has no guests, no rate and no ceiling";
 	if (o->io_uring && (!o->raw_dir || w->kind != PERF_DATA || !strcmp(w->name, "fsync")))
 		return "--io-uring is for data with --raw";
+	if (o->unpinned && !o->io_uring)
+		return "--unpinned is for --io-uring";
 	if (o->work.verify && (!o->socket_count || w->kind != PERF_DATA || o->ceiling))
 		return "--verify is for data over a socket, without --ceiling";
 	return NULL;

@@ -43,7 +43,8 @@ struct perf_opts {
 	const char *sockets[PERF_SOCKETS_MAX];
 	unsigned socket_count;
 	const char *spawn, *raw_dir, *json;
-	bool loopback, ceiling, indirect, interrupts, event_idx, hugepages, io_uring, histogram, round_trip;
+	bool loopback, ceiling, indirect, interrupts, event_idx, hugepages, io_uring, unpinned, histogram,
+	    round_trip;
 	struct perf_work work;
 	struct perf_work noisy[PERF_NOISY_MAX];
 	unsigned noisy_count;

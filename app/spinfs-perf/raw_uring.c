@@ -44,7 +44,8 @@ static int pu_open(struct pu_ring *r)
 	if (rc == 0) {
 		rc = io_uring_register_files(&r->ring, fds, files);
 		/* May be refused where memory that is locked is limited. */
-		r->fixed_buffers = rc == 0 && io_uring_register_buffers(&r->ring, r->iov, r->depth) == 0;
+		r->fixed_buffers = rc == 0 && !r->lane->guest->run->opts.unpinned &&
+				   io_uring_register_buffers(&r->ring, r->iov, r->depth) == 0;
 	}
 	free(fds);
 	return rc;

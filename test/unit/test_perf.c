@@ -132,6 +132,7 @@ static void test_refused(void **state)
 	    "--raw . --workload read --guests 2",
 	    "--raw . --workload getattr --io-uring",
 	    "--loopback --workload read --io-uring",
+	    "--raw . --workload read --unpinned",
 	    "--loopback --workload read more",
 	    "--loopback --workload read --unheard-of",
 	};
