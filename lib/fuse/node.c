@@ -20,8 +20,6 @@
 #define SCARCE_PART (RECLAIM_STEPS / 2)
 /* How many one looks at for a record where the table is full: some 100 us. */
 #define RECLAIM_STEPS_MAX 16384
-/* How many descriptor entries one offer looks at for one to evict. */
-#define EVICT_STEPS 256
 /*
  * Nodes of one inode number in a bucket: what had the number before, and still is known, is left there for as long as the guest makes no habit of it.
  */
@@ -80,11 +78,6 @@ void sfs_bucket_lock(struct sfs_session *se, uint32_t b)
 void sfs_bucket_unlock(struct sfs_session *se, uint32_t b)
 {
 	atomic_flag_clear_explicit(&se->bucket_locks[b % BUCKET_LOCKS], memory_order_release);
-}
-
-static uint32_t node_idx(const struct sfs_session *se, const struct sfs_node *node)
-{
-	return (uint32_t)(node - se->nodes);
 }
 
 int sfs_nodes_create(struct sfs_session *se)
@@ -148,7 +141,7 @@ bool sfs_node_hold(struct sfs_node *node)
 	if (atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0)
 		return false;
 	atomic_fetch_or(&node->flags, SFS_NODE_HELD);
-	atomic_thread_fence(memory_order_seq_cst); /* before the look at fd_idx: see node_evict_fd() */
+	atomic_thread_fence(memory_order_seq_cst); /* before the look at fd_idx: see node_fd.c */
 	return true;
 }
 
@@ -165,15 +158,12 @@ void sfs_node_stale(struct sfs_node *node)
 struct sfs_node *sfs_node_pin(struct sfs_req *req, uint64_t nodeid)
 {
 	struct sfs_session *se = req->session;
-	uint32_t idx = (uint32_t)nodeid, gen = (uint32_t)(nodeid >> 32);
-	struct sfs_node *node;
+	struct sfs_node *node = node_record(se, nodeid);
 
-	if (idx == 0 || idx >= atomic_load_explicit(&se->node_high, memory_order_acquire))
+	if (!node || !sfs_pins_tryget(&node->pins))
 		return NULL;
-	node = &se->nodes[idx];
-	if (!sfs_pins_tryget(&node->pins))
-		return NULL;
-	if (node->gen != gen || atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0) {
+	if (node->gen != (uint32_t)(nodeid >> 32) ||
+	    atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0) {
 		sfs_node_unpin(se, node);
 		return NULL;
 	}
@@ -209,34 +199,6 @@ static void bucket_remove(struct sfs_session *se, uint32_t b, struct sfs_node *n
 	}
 }
 
-/* In a node's fd_idx: somebody is about to take it from the node, see node_evict_fd(). Still the node's, and good to be pinned. */
-#define FD_LEAVES (1u << 31)
-
-/* Index + 1 of the node that may lose the descriptor. */
-static uint32_t fd_owner(const struct sfs_fdent *ent)
-{
-	return atomic_load_explicit(&ent->owner, memory_order_acquire) & ~SFS_FD_USED;
-}
-
-/* @fd_idx is no node's descriptor any more; the last pin closes it. */
-static void node_fd_gone(struct sfs_session *se, uint32_t fd_idx)
-{
-	struct sfs_fdent *ent = &se->fds[fd_idx - 1];
-
-	if (fd_owner(ent))
-		atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
-	sfs_fd_unlink(se, ent);
-}
-
-/* Takes the node's descriptor away from it. Unless somebody else did. */
-static void node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
-{
-	uint32_t was = fd_idx;
-
-	if (atomic_compare_exchange_strong(&node->fd_idx, &was, 0))
-		node_fd_gone(se, fd_idx & ~FD_LEAVES);
-}
-
 /* Frees the node if nobody counts or pins it. */
 static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
 {
@@ -259,7 +221,7 @@ static bool node_reclaim(struct sfs_session *se, struct sfs_node *node)
 	atomic_fetch_sub(&se->node_zero, 1);
 	fd_idx = atomic_load(&node->fd_idx);
 	if (fd_idx)
-		node_drop_fd(se, node, fd_idx);
+		sfs_node_drop_fd(se, node, fd_idx);
 	if (se->fs->node_evict)
 		se->fs->node_evict(se, node);
 	__atomic_store_n(&node->gen, node->gen + 1, __ATOMIC_RELAXED); /* who sees without a pin may look */
@@ -349,7 +311,7 @@ static bool node_idle(struct sfs_session *se, struct sfs_node *node)
 		return true;
 	if (!fd_idx || !node->key.handle_bytes)
 		return fd_idx != 0;
-	node_drop_fd(se, node, fd_idx);
+	sfs_node_drop_fd(se, node, fd_idx);
 	return false;
 }
 
@@ -481,12 +443,12 @@ bool sfs_node_again(struct sfs_session *se, const struct sfs_node_key *key, uint
 	return node;
 }
 
-/* Who sees the node's record without a pin may look at the first three. */
+/* Who sees the node's record without a pin may look at the first two. */
 static void key_store(struct sfs_node_key *to, const struct sfs_node_key *from)
 {
 	__atomic_store_n(&to->dev, from->dev, __ATOMIC_RELAXED);
 	__atomic_store_n(&to->ino, from->ino, __ATOMIC_RELAXED);
-	__atomic_store_n(&to->mnt_idx, from->mnt_idx, __ATOMIC_RELAXED);
+	to->mnt_idx = from->mnt_idx;
 	to->btime_ns = from->btime_ns;
 	to->handle_type = from->handle_type;
 	to->handle_bytes = from->handle_bytes;
@@ -590,212 +552,6 @@ int sfs_session_root(struct sfs_session *se, const struct sfs_node_key *key, uin
 	return 0;
 }
 
-/* --- descriptors of nodes --- */
-
-/* The node holds its descriptor. If the guest has forgotten it meanwhile, node_idle() may have seen none. */
-static void node_fd_held(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
-{
-	if (node->key.handle_bytes && atomic_load(&node->nlookup) == 0)
-		node_drop_fd(se, node, fd_idx);
-}
-
-/* A held node's descriptor, which was about to leave before it was held, stays, unless it has left. */
-static void node_fd_stays(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
-{
-	uint32_t leaves = fd_idx | FD_LEAVES;
-
-	if (atomic_compare_exchange_strong(&node->fd_idx, &leaves, fd_idx))
-		node_fd_held(se, node, fd_idx);
-}
-
-struct sfs_fdent *sfs_node_fd(struct sfs_req *req, struct sfs_node *node)
-{
-	struct sfs_session *se = req->session;
-	uint32_t i = atomic_load_explicit(&node->fd_idx, memory_order_acquire);
-	struct sfs_fdent *ent;
-
-	if (!i)
-		return NULL;
-	if (SFS_UNLIKELY(i & FD_LEAVES)) {
-		i &= ~FD_LEAVES;
-		if (sfs_node_held(node))
-			node_fd_stays(se, node, i);
-	}
-	ent = &se->fds[i - 1];
-	if (!sfs_fd_trypin(ent))
-		return NULL;
-	/* Pinned; is it still the node's, or was it closed and used anew in between? */
-	if ((atomic_load_explicit(&node->fd_idx, memory_order_acquire) & ~FD_LEAVES) != i) {
-		sfs_fd_unpin(se, ent);
-		return NULL;
-	}
-	if (!(atomic_load_explicit(&ent->owner, memory_order_relaxed) & SFS_FD_USED))
-		atomic_fetch_or_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
-	sfs_req_pin_fd(req, ent);
-	return ent;
-}
-
-bool sfs_node_see(struct sfs_session *se, uint64_t nodeid, struct sfs_node_sight *sight)
-{
-	uint32_t idx = (uint32_t)nodeid, fd_idx;
-	struct sfs_fdent *ent;
-	struct sfs_node *node;
-
-	if (idx == 0 || idx >= atomic_load_explicit(&se->node_high, memory_order_acquire))
-		return false;
-	node = &se->nodes[idx];
-	fd_idx = atomic_load_explicit(&node->fd_idx, memory_order_acquire);
-	if (!fd_idx || (fd_idx & FD_LEAVES) ||
-	    !(atomic_load_explicit(&node->pins, memory_order_acquire) & LIVE) ||
-	    __atomic_load_n(&node->gen, __ATOMIC_RELAXED) != (uint32_t)(nodeid >> 32) ||
-	    atomic_load_explicit(&node->nlookup, memory_order_relaxed) == 0)
-		return false;
-	ent = &se->fds[fd_idx - 1];
-	if (!(atomic_load_explicit(&ent->owner, memory_order_relaxed) & SFS_FD_USED))
-		atomic_fetch_or_explicit(&ent->owner, SFS_FD_USED, memory_order_relaxed);
-	*sight = (struct sfs_node_sight){
-	    .node = node,
-	    .gen = (uint32_t)(nodeid >> 32),
-	    .fd_idx = fd_idx,
-	    .mnt_idx = __atomic_load_n(&node->key.mnt_idx, __ATOMIC_RELAXED),
-	    .fd = __atomic_load_n(&ent->fd, __ATOMIC_RELAXED),
-	};
-	return sight->fd >= 0;
-}
-
-bool sfs_node_seen(const struct sfs_session *se, const struct sfs_node_sight *sight, uint64_t dev,
-		   uint64_t ino)
-{
-	const struct sfs_node *node = sight->node;
-
-	atomic_thread_fence(memory_order_acquire);
-	return __atomic_load_n(&node->key.ino, __ATOMIC_RELAXED) == ino &&
-	       __atomic_load_n(&node->key.dev, __ATOMIC_RELAXED) == dev &&
-	       __atomic_load_n(&se->fds[sight->fd_idx - 1].fd, __ATOMIC_RELAXED) == sight->fd &&
-	       (atomic_load_explicit(&node->fd_idx, memory_order_acquire) & ~FD_LEAVES) == sight->fd_idx &&
-	       (atomic_load_explicit(&node->pins, memory_order_acquire) & LIVE) &&
-	       __atomic_load_n(&node->gen, __ATOMIC_RELAXED) == sight->gen;
-}
-
-/*
- * Takes the descriptor from a node that can have another, unless it is held. First it is marked: whoever holds the node says so first and
- * looks at fd_idx then, so either that look sees the mark, and takes it away, or this here sees that the node is held. Nobody ever finds a
- * held node without the descriptor that who holds it has seen.
- */
-static bool node_evict_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx)
-{
-	uint32_t was = fd_idx, leaves = fd_idx | FD_LEAVES;
-	bool taken = false;
-
-	/* Pinned, so that it is the same node when it gets its descriptor back. */
-	if (sfs_node_held(node) || !sfs_pins_tryget(&node->pins))
-		return false;
-	if (atomic_compare_exchange_strong(&node->fd_idx, &was, leaves)) {
-		if (atomic_load(&node->flags) & SFS_NODE_HELD)
-			node_fd_stays(se, node, fd_idx);
-		else
-			taken = atomic_compare_exchange_strong(&node->fd_idx, &leaves, 0);
-	}
-	if (taken)
-		node_fd_gone(se, fd_idx);
-	sfs_node_unpin(se, node);
-	return taken;
-}
-
-/* Second chance: the hand goes round, an entry used since its last visit stays. False: it has found none on its way. */
-static bool fds_evict(struct sfs_session *se)
-{
-	uint32_t high = atomic_load(&se->fd_high);
-
-	for (unsigned steps = 0; steps < EVICT_STEPS && high; steps++) {
-		uint32_t idx = atomic_fetch_add_explicit(&se->fd_hand, 1, memory_order_relaxed) % high;
-		struct sfs_fdent *ent = &se->fds[idx];
-		uint32_t node = fd_owner(ent);
-
-		if (!node || atomic_load_explicit(&ent->pins, memory_order_relaxed) != LIVE)
-			continue;
-		if (atomic_fetch_and_explicit(&ent->owner, ~SFS_FD_USED, memory_order_relaxed) & SFS_FD_USED)
-			continue;
-		if (node_evict_fd(se, &se->nodes[node - 1], idx + 1))
-			return true;
-	}
-	return false;
-}
-
-/* Whether a node may keep one more descriptor that can be opened again; it is counted then. */
-static bool node_fds_room(struct sfs_session *se)
-{
-	if (atomic_fetch_add_explicit(&se->node_fds, 1, memory_order_relaxed) < se->limits.node_fds ||
-	    fds_evict(se))
-		return true;
-	atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
-	return false;
-}
-
-/* An entry for @fd that @node may hold, counted where it may lose it; *room false: it cannot hold another, this one is the request's alone. */
-static struct sfs_fdent *node_fd_insert(struct sfs_req *req, const struct sfs_node *node, int fd, bool *room)
-{
-	struct sfs_session *se = req->session;
-	struct sfs_fdent *ent = sfs_fd_insert(se, req, fd);
-	/* What has no handle keeps its descriptor for as long as it lives, and what is held until it is forgotten. */
-	bool again = node->key.handle_bytes && !sfs_node_held(node);
-
-	if (!ent)
-		return NULL;
-	*room = !again || node_fds_room(se);
-	if (!*room)
-		sfs_fd_unlink(se, ent);
-	else if (again)
-		atomic_fetch_or_explicit(&ent->owner, node_idx(se, node) + 1, memory_order_release);
-	return ent;
-}
-
-struct sfs_fdent *sfs_node_fd_offer(struct sfs_req *req, struct sfs_node *node, int fd)
-{
-	struct sfs_session *se = req->session;
-	uint32_t none = 0;
-	bool room;
-	struct sfs_fdent *ent = node_fd_insert(req, node, fd, &room);
-
-	if (!ent || !room)
-		return ent;
-	if (!atomic_compare_exchange_strong(&node->fd_idx, &none, (uint32_t)(ent - se->fds) + 1)) {
-		/* It has one by now: this one goes with the request, too. */
-		if (fd_owner(ent))
-			atomic_fetch_sub_explicit(&se->node_fds, 1, memory_order_relaxed);
-		atomic_store_explicit(&ent->owner, 0, memory_order_relaxed);
-		sfs_fd_unlink(se, ent);
-	} else {
-		node_fd_held(se, node, (uint32_t)(ent - se->fds) + 1);
-	}
-	return ent;
-}
-
-struct sfs_fdent *sfs_node_fd_swap(struct sfs_req *req, struct sfs_node *node, int fd, uint32_t open_flags)
-{
-	struct sfs_session *se = req->session;
-	struct sfs_fdent *ent;
-	uint32_t old;
-	bool room;
-
-	ent = node_fd_insert(req, node, fd, &room);
-	if (!ent)
-		return NULL;
-	atomic_store_explicit(&ent->open_flags, open_flags, memory_order_relaxed);
-	if (!room)
-		return ent;
-	old = atomic_exchange(&node->fd_idx, (uint32_t)(ent - se->fds) + 1);
-	if (old)
-		node_fd_gone(se, old & ~FD_LEAVES);
-	node_fd_held(se, node, (uint32_t)(ent - se->fds) + 1);
-	return ent;
-}
-
-bool sfs_node_fd_drop(struct sfs_session *se, struct sfs_node *node, const struct sfs_fdent *ent)
-{
-	return node_evict_fd(se, node, (uint32_t)(ent - se->fds) + 1);
-}
-
 /* --- the end of a session --- */
 
 void sfs_nodes_reset(const struct sfs_reset *r, bool root_too)
@@ -824,7 +580,7 @@ void sfs_nodes_reset(const struct sfs_reset *r, bool root_too)
 		sfs_bucket_unlock(se, b);
 		atomic_fetch_sub(&root->pins, LIVE | 1);
 		if (fd_idx)
-			node_drop_fd(se, root, fd_idx);
+			sfs_node_drop_fd(se, root, fd_idx);
 		if (se->fs->node_evict)
 			se->fs->node_evict(se, root);
 		atomic_fetch_sub_explicit(&se->inode_count, 1, memory_order_relaxed);

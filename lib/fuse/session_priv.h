@@ -197,8 +197,24 @@ void sfs_nodes_reset(const struct sfs_reset *r, bool root_too);
 void sfs_node_unpin(struct sfs_session *se, struct sfs_node *node);
 /** Looks at @steps records for nodes of count zero, and frees them, but no more than @enough. */
 void sfs_nodes_sweep(struct sfs_session *se, unsigned steps, unsigned enough);
+static inline uint32_t node_idx(const struct sfs_session *se, const struct sfs_node *node)
+{
+	return (uint32_t)(node - se->nodes);
+}
+/** The record that @nodeid names, whosever it is by now; NULL: there never was one. */
+static inline struct sfs_node *node_record(const struct sfs_session *se, uint64_t nodeid)
+{
+	uint32_t idx = (uint32_t)nodeid;
+
+	return idx && idx < atomic_load_explicit(&se->node_high, memory_order_acquire) ? &se->nodes[idx]
+										       : NULL;
+}
 void sfs_bucket_lock(struct sfs_session *se, uint32_t b);
 void sfs_bucket_unlock(struct sfs_session *se, uint32_t b);
+
+/* node_fd.c */
+/** Takes its descriptor @fd_idx, as node->fd_idx said, away from @node, unless somebody else did. The last pin closes it. */
+void sfs_node_drop_fd(struct sfs_session *se, struct sfs_node *node, uint32_t fd_idx);
 
 /* trim.c */
 int sfs_nodes_trim_create(struct sfs_session *se);

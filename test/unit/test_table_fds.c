@@ -298,6 +298,45 @@ static void test_seen_before_a_swap(void **state)
 	close(base);
 }
 
+/* The record, the entry, both numbers: all of it is another object's of the same inode number by now. */
+static void test_seen_before_another_life(void **state)
+{
+	struct sfs_node_key key = key_of(10, false);
+	struct sfs_node_sight sight, other;
+	struct sfs_req *req;
+	bool created;
+	uint64_t id;
+
+	id = lookup(10, false, rig_fd());
+	assert_true(sfs_node_see(se, id, &sight));
+	sfs_node_forget(se, id, 1);
+	assert_false(rig_fd_open(sight.fd));
+	req = req_new();
+	key.btime_ns++;
+	id = sfs_node_id(se, sfs_node_get(req, &key, S_IFREG, rig_fd(), 1, &created));
+	rig_req_end(req);
+	assert_true(sfs_node_see(se, id, &other));
+	assert_ptr_equal(other.node, sight.node);
+	assert_int_equal(other.fd_idx, sight.fd_idx);
+	assert_int_equal(other.fd, sight.fd);
+	assert_true(sfs_node_seen(se, &other, 1, 10));
+	assert_false(sfs_node_seen(se, &sight, 1, 10));
+}
+
+/* A listing has found it, the guest has not. */
+static void test_not_seen_before_it_is_known(void **state)
+{
+	struct sfs_req *req = req_new();
+	const struct sfs_node_key key = key_of(10, false);
+	struct sfs_node_sight sight;
+	bool created;
+	struct sfs_node *node = sfs_node_get(req, &key, S_IFREG, rig_fd(), 0, &created);
+
+	assert_non_null(sfs_node_fd(req, node));
+	assert_false(sfs_node_see(se, sfs_node_id(se, node), &sight));
+	rig_req_end(req);
+}
+
 /* To the clock's hand that is a use. */
 static void test_seen_is_used(void **state)
 {
@@ -389,6 +428,8 @@ int main(void)
 	    T(test_held_beside_threads),
 	    T(test_seen),
 	    T(test_seen_before_a_swap),
+	    T(test_seen_before_another_life),
+	    T(test_not_seen_before_it_is_known),
 	    T(test_seen_is_used),
 	    T(test_seen_beside_threads),
 	};

@@ -71,14 +71,17 @@ static int64_t pt_getattr_fn(struct sfs_req *req)
 	return fd < 0 ? fd : pt_attr_reply(req, fd);
 }
 
-/* A node that holds its descriptor, as most do, is asked without being pinned. False: once more, with pins. */
+/*
+ * A node that holds its descriptor, as most do, is asked without being pinned. False: once more, with pins. Not where a file on a server,
+ * anybody's, may get the number of the descriptor meanwhile: the call would wait for that.
+ */
 static bool pt_getattr_seen(struct sfs_req *req)
 {
 	struct sfs_node_sight sight;
 	struct stat st;
 
-	if (!sfs_node_see(req->session, req->in.nodeid, &sight) ||
-	    pt_fs(req)->mounts[sight.mnt_idx].store == SFS_STORE_REMOTE || pt_fstat(sight.fd, &st) < 0 ||
+	if (atomic_load_explicit(&pt_remote_known, memory_order_relaxed) ||
+	    !sfs_node_see(req->session, req->in.nodeid, &sight) || pt_fstat(sight.fd, &st) < 0 ||
 	    !sfs_node_seen(req->session, &sight, st.st_dev, st.st_ino))
 		return false;
 	pt_attr_answer(req, &st);

@@ -7,6 +7,8 @@
 #include <sys/statfs.h>
 
 #include "pt.h"
+
+atomic_bool pt_remote_known;
 #include "sfs_log.h"
 
 static bool pt_mount_plain(uint32_t magic)
@@ -51,6 +53,8 @@ static int pt_mount_probe(struct pt_fs *fs, struct pt_mount *m, int fd, uint32_t
 		return rc;
 	magic = (uint32_t)st.f_type;
 	m->store = (uint8_t)sfs_store_of(magic);
+	if (m->store == SFS_STORE_REMOTE)
+		atomic_store_explicit(&pt_remote_known, true, memory_order_relaxed);
 	/* Copying up gives a file of an overlay another birth time; servers make theirs up. */
 	m->btime = m->store != SFS_STORE_REMOTE && magic != OVERLAYFS_SUPER_MAGIC;
 	m->plain = pt_mount_plain(magic);

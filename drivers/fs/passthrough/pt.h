@@ -264,6 +264,9 @@ const char *pt_fd_path(char name[PT_NAME_BYTES], int fd);
 
 /* --- mount.c --- */
 
+/** Some share of this process has met a filesystem that lies on a server: from then on. */
+extern atomic_bool pt_remote_known;
+
 /** The index of mount @mnt_id; @hint is looked at first. -ENOENT: not met yet. Never blocks. */
 int pt_mount_find(const struct pt_fs *fs, unsigned hint, uint64_t mnt_id);
 /** As pt_mount_find(), but adds it; @fd is an O_PATH descriptor of an object in it, @stx its attributes. Or

@@ -59,7 +59,7 @@ struct sfs_node {
 	uint32_t gen;
 	_Atomic uint64_t nlookup; /* the guest's count; saturates, never underflows */
 	_Atomic uint32_t pins;
-	_Atomic uint32_t fd_idx; /* index + 1 of its descriptor, 0: none held; and a mark of node.c */
+	_Atomic uint32_t fd_idx; /* index + 1 of its descriptor, 0: none held; and a mark of node_fd.c */
 	_Atomic uint32_t flags;  /* the driver's, but for SFS_NODE_* */
 	uint32_t mode;           /* S_IFMT part only: an object never changes its type */
 	struct sfs_node_key key;
@@ -194,7 +194,6 @@ bool sfs_node_held(const struct sfs_node *node);
 struct sfs_node_sight {
 	const struct sfs_node *node;
 	uint32_t gen, fd_idx;
-	uint32_t mnt_idx; /* of the node's key */
 	int fd;
 };
 
