@@ -37,7 +37,7 @@ lib_end() {
     wait "$pid" 2>/dev/null || true
   done
   if [[ -n $scratch ]] && ! rm -rf "$scratch" 2>/dev/null; then
-    chattr -R -f -ia "$scratch" # what a test made immutable and did not live to free
+    chattr -R -f -ia "$scratch" || true # what a test made immutable and did not live to free
     rm -rf "$scratch"
   fi
 }

@@ -81,6 +81,8 @@ static void test_values(void **state)
 	assert_int_equal(o.cpu_count, 4);
 	assert_int_equal(o.cpus[3], 7);
 	assert_int_equal(o.guests, 3);
+	o = good("--raw . --workload randread --io-uring --unpinned");
+	assert_true(o.io_uring && o.unpinned);
 }
 
 static void test_noisy(void **state)
