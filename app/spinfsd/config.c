@@ -196,6 +196,7 @@ static const struct sfs_conf_field device_fields[] = {
     {.key = "on_disconnect", .type = SFS_CONF_ENUM, DEVICE(on_disconnect), .names = on_disconnects},
     {.key = "queues", .type = SFS_CONF_OBJECT, DEVICE(queues), TABLE(queues_fields)},
     {.key = "limits", .type = SFS_CONF_OBJECT, DEVICE(limits), TABLE(limits_fields)},
+    {.key = "pin_memory", .type = SFS_CONF_BOOL, DEVICE(pin_memory)},
     {.key = "fs", .type = SFS_CONF_OBJECT, .flags = SFS_CONF_REQUIRED, DEVICE(fs), TABLE(fs_fields)},
 };
 static const struct spinfsd_device_config device_defaults = {
@@ -367,6 +368,19 @@ static int check_unbuilt(struct check *c)
 	return 0;
 }
 
+/* With engine auto it may turn out later that there is no io_uring, as with a kernel that is too old: that is a warning. */
+static int check_pin(struct check *c, unsigned idx)
+{
+	enum spinfsd_engine engine = c->cfg->io.engine;
+
+	CHECK_PATH(path, "devices[%u].pin_memory", idx);
+	if (!c->cfg->devices[idx].pin_memory || engine == SPINFSD_ENGINE_AUTO ||
+	    engine == SPINFSD_ENGINE_IO_URING)
+		return 0;
+	return sfs_conf_error(&c->root, path, c->err, "io.engine \"%s\" has no use for it, use io_uring",
+			      engines[engine]);
+}
+
 static int check_socket(struct check *c, unsigned idx)
 {
 	struct spinfsd_socket_config *s = &c->cfg->devices[idx].socket;
@@ -516,6 +530,8 @@ static int check_all(struct check *c)
 		rc = check_socket(c, i);
 		if (rc == 0)
 			rc = check_tag(c, i);
+		if (rc == 0)
+			rc = check_pin(c, i);
 		if (rc == 0)
 			rc = check_driver(c, i);
 		if (rc == 0)

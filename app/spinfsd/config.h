@@ -73,6 +73,7 @@ struct spinfsd_device_config {
 	enum spinfsd_on_disconnect on_disconnect;
 	struct spinfsd_queues_config queues;
 	struct spinfsd_limits_config limits;
+	bool pin_memory;
 	struct spinfsd_fs_config fs;
 };
 

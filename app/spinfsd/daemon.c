@@ -138,6 +138,7 @@ static int make_device(struct spinfsd *d, struct spinfsd_device *dv)
 				       .io_depth = d->config->io.depth,
 				       .engine = d->engine,
 				       .iowq_cpus = d->iowq_cpus,
+				       .pin_memory = c->pin_memory,
 				       .reactors = reactors,
 				       .reactor_count = count,
 				       .workers = d->workers,

@@ -77,13 +77,13 @@ static json_t *device_json(const struct spinfsd_device *dv, bool all)
 
 	sfs_device_figures(dv->dev, &f);
 	sfs_door_device_figures(dv->door, &door);
-	o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tag",
+	o = json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "tag",
 		      sfs_device_tag(dv->dev), "state", sfs_door_state_name(sfs_door_device_state(dv->door)),
 		      "inodes", (json_int_t)f.inodes, "handles", (json_int_t)f.handles, "fds",
 		      (json_int_t)f.fds, "limit_hits", (json_int_t)f.limit_hits, "bytes_copied",
 		      (json_int_t)f.bytes_copied, "bad_requests", (json_int_t)f.bad_requests, "sessions",
 		      (json_int_t)door.sessions, "refused_messages", (json_int_t)door.refused, "quarantined",
-		      (json_int_t)door.quarantined);
+		      (json_int_t)door.quarantined, "pinned_bytes", (json_int_t)f.pinned_bytes);
 	if (all) {
 		json_object_set_new(o, "queues", queues_json(dv->dev));
 		json_object_set_new(o, "ops", ops_json(dv->dev));

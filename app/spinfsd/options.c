@@ -98,6 +98,8 @@ static const struct row long_rows[] = {
     {"queue-size-max", SET_NUMBER, DEVICE "queues.size_max", "N", 0,
      "largest ring, a power of two to 32768 (1024)"},
     {"engine", SET_STRING, "io.engine", "E", 0, "auto, io_uring, libaio, workers (auto)"},
+    {"pin-memory", SET_TRUE, DEVICE "pin_memory", NULL, 0,
+     "keep the guest's memory pinned: O_DIRECT I/O costs less, ballooning is lost (off)"},
     {"on-disconnect", SET_STRING, DEVICE "on_disconnect", "M", 0,
      "listen, exit (exit): when the VMM has gone"},
     {"control-socket", SET_STRING, "control_socket", "PATH", 0, "for spinfs-ctl (none)"},

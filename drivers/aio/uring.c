@@ -21,6 +21,7 @@
 #include "sfs_cpus.h"
 #include "sfs_log.h"
 #include "uring_files.h"
+#include "uring_pin.h"
 
 /*
  * The kernel's threads for I/O that would block are one pool for all rings of a reactor, by default of four
@@ -42,7 +43,9 @@ struct ur {
 	int efd;
 	struct aio_calls calls;
 	struct ur_files files;
-	struct sfs_aio bulk; /* does SFS_IO_F_BLOCKS; its ops are NULL where it cannot be had */
+	struct sfs_aio_pin *pin; /* NULL: none */
+	int pinned;              /* 1: the ring has its buffers; 0: not yet; -1: it never will */
+	struct sfs_aio bulk;     /* does SFS_IO_F_BLOCKS; its ops are NULL where it cannot be had */
 };
 
 /* What this kernel does not give; nothing depends on it. */
@@ -71,7 +74,7 @@ static int ur_make_ring(struct ur *ur, unsigned depth)
 	return rc;
 }
 
-/* What the ring may ever be used for, whoever gets hold of it. */
+/* What the ring may ever be used for, whoever gets hold of it. What the kernel does not know it would not take here either. */
 static void ur_restrict(struct ur *ur)
 {
 	static atomic_flag said = ATOMIC_FLAG_INIT; /* once a process, here and below */
@@ -84,12 +87,24 @@ static void ur_restrict(struct ur *ur)
 	    {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_IOWQ_AFF},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_FILES_UPDATE},
+	    /* With pinned memory. */
+	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ_FIXED},
+	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE_FIXED},
+	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = UR_REGISTER_CLONE_BUFFERS},
+	    /* Where the kernel knows them, too. */
+	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = UR_OP_READV_FIXED},
+	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = UR_OP_WRITEV_FIXED},
 	};
+	unsigned count = SFS_ARRAY_SIZE(allowed);
 
+	if (!ur->pin)
+		count -= 5;
+	else if (!ur_pin_vectors(ur->pin))
+		count -= 2;
 	/* By its number: liburing 2.3 exports no function for it. */
-	ur_without(&said, "restrictions",
-		   io_uring_register((unsigned)ur->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, allowed,
-				     SFS_ARRAY_SIZE(allowed)));
+	ur_without(
+	    &said, "restrictions",
+	    io_uring_register((unsigned)ur->ring.ring_fd, IORING_REGISTER_RESTRICTIONS, allowed, count));
 }
 
 /*
@@ -121,6 +136,7 @@ static int ur_setup(struct ur *ur, const struct sfs_aio_opts *opts)
 			return rc;
 		ur->has_cpus = true;
 	}
+	ur->pin = opts->pin;
 	ur->efd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ur->efd < 0)
 		return -errno;
@@ -190,6 +206,8 @@ static int ur_open(struct sfs_aio *aio, const struct sfs_aio_opts *opts)
 		return rc;
 	}
 	aio->priv = ur;
+	if (ur->pin)
+		sfs_aio_pin_get(ur->pin);
 	if (!opts->at_once)
 		return 0;
 	aio->cached_min = sfs_aio_batch_min(UR_EACH_NS);
@@ -207,6 +225,7 @@ static void ur_close(struct sfs_aio *aio)
 	io_uring_queue_exit(&ur->ring);
 	close(ur->efd);
 	ur_files_close(&ur->files);
+	sfs_aio_pin_put(ur->pin);
 	free(ur);
 }
 
@@ -234,11 +253,52 @@ static void ur_enable(struct ur *ur)
 	ur_without(&said_cpus, "CPUs for kernel workers", rc);
 }
 
+/* The registered buffer that holds all of the I/O's segments; -1: none. */
+static int ur_buffer(struct ur *ur, const struct sfs_io *io)
+{
+	static atomic_flag said = ATOMIC_FLAG_INIT;
+
+	if (!ur->pin || ur->pinned < 0)
+		return -1;
+	if (SFS_UNLIKELY(!ur->pinned)) {
+		int rc = ur_pin_take(ur->pin, &ur->ring);
+
+		if (rc == -EAGAIN)
+			return -1;
+		ur->pinned = rc < 0 ? -1 : 1;
+		ur_without(&said, "pinned memory", rc);
+		if (rc < 0)
+			return -1;
+	}
+	return ur_pin_find(ur->pin, io->iov, io->iovcnt);
+}
+
+static void ur_prep(struct ur *ur, struct io_uring_sqe *sqe, const struct sfs_io *io)
+{
+	bool read = io->kind == SFS_IO_READV, one = io->iovcnt == 1 && io->iov->iov_len <= UINT32_MAX;
+	int buffer = ur_buffer(ur, io);
+
+	if (one)
+		io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, sqe, io->fd, io->iov->iov_base,
+				 (unsigned)io->iov->iov_len, io->offset);
+	else
+		io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, sqe, io->fd, io->iov, io->iovcnt,
+				 io->offset);
+	if (buffer < 0)
+		return;
+	if (one)
+		sqe->opcode = read ? IORING_OP_READ_FIXED : IORING_OP_WRITE_FIXED;
+	else if (ur_pin_vectors(ur->pin))
+		sqe->opcode = read ? UR_OP_READV_FIXED : UR_OP_WRITEV_FIXED;
+	else
+		return;
+	sqe->buf_index = (uint16_t)buffer;
+}
+
 static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 {
 	struct ur *ur = aio->priv;
 	struct io_uring_sqe *sqe;
-	bool one, read = io->kind == SFS_IO_READV;
 	int slot;
 
 	if (SFS_UNLIKELY(!ur->enabled) && !ur->refused)
@@ -258,13 +318,7 @@ static int ur_queue(struct sfs_aio *aio, struct sfs_io *io)
 	assert(sqe);
 	slot = ur_files_get(&ur->files, io);
 	io->priv[0] = (uint64_t)(slot + 1);
-	one = io->iovcnt == 1 && io->iov->iov_len <= UINT32_MAX;
-	if (one)
-		io_uring_prep_rw(read ? IORING_OP_READ : IORING_OP_WRITE, sqe, io->fd, io->iov->iov_base,
-				 (unsigned)io->iov->iov_len, io->offset);
-	else
-		io_uring_prep_rw(read ? IORING_OP_READV : IORING_OP_WRITEV, sqe, io->fd, io->iov, io->iovcnt,
-				 io->offset);
+	ur_prep(ur, sqe, io);
 	if (slot >= 0) {
 		sqe->fd = slot;
 		sqe->flags = IOSQE_FIXED_FILE;
@@ -371,4 +425,5 @@ const struct sfs_aio_ops sfs_aio_uring = {
     .ready = ur_ready,
     .fd = ur_fd,
     .files_drop = ur_files_dropped,
+    .pin = ur_pin_begin,
 };

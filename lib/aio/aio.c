@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 
 #include "sfs_aio.h"
@@ -26,4 +27,20 @@ void sfs_aio_close(struct sfs_aio *aio)
 	assert(aio->in_flight == 0);
 	aio->ops->close(aio);
 	aio->priv = NULL;
+}
+
+int sfs_aio_pin_begin(const struct sfs_aio_ops *ops, const struct sfs_aio_pin_opts *opts,
+		      struct sfs_aio_pin **pin)
+{
+	if (!ops->pin)
+		return -ENOSYS;
+	if (opts->count == 0 || opts->count > SFS_AIO_PIN_REGIONS_MAX)
+		return -EINVAL;
+	return ops->pin(opts, pin);
+}
+
+void sfs_aio_pin_put(struct sfs_aio_pin *pin)
+{
+	if (pin && atomic_fetch_sub_explicit(&pin->refs, 1, memory_order_acq_rel) == 1)
+		pin->free(pin);
 }

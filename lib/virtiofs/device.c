@@ -147,6 +147,60 @@ static void queue_place(struct sfs_device *dev, struct sfs_queue *q)
 	dev->tables_node = node;
 }
 
+static void device_pin_set(struct sfs_device *dev, struct sfs_aio_pin *pin)
+{
+	struct sfs_aio_pin *old = dev->pin;
+
+	pthread_mutex_lock(&dev->lock);
+	dev->pin = pin;
+	pthread_mutex_unlock(&dev->lock);
+	sfs_aio_pin_put(old);
+}
+
+/* What queues use of it already stays until they end. */
+static void device_unpin(struct sfs_device *dev)
+{
+	device_pin_set(dev, NULL);
+	if (dev->pin_mem)
+		sfs_mem_put(dev->pin_mem);
+	dev->pin_mem = NULL;
+}
+
+static void pin_released(void *mem)
+{
+	sfs_mem_put(mem);
+}
+
+/* Has the guest's memory pinned, once for each memory table. */
+static void device_pin(struct sfs_device *dev, struct sfs_mem *mem)
+{
+	struct iovec regions[SFS_MEM_REGIONS_MAX];
+	struct sfs_aio_pin_opts po = {.name = dev->tag,
+				      .regions = regions,
+				      .count = mem->region_count,
+				      .workers = dev->workers,
+				      .release = pin_released,
+				      .ctx = mem};
+	struct sfs_aio_pin *pin = NULL;
+	int rc;
+
+	if (!dev->opts.pin_memory || dev->pin_mem == mem)
+		return;
+	device_unpin(dev);
+	for (unsigned i = 0; i < mem->region_count; i++)
+		regions[i] = (struct iovec){mem->regions[i].host, mem->regions[i].bytes};
+	sfs_mem_get(mem); /* the pin's */
+	rc = sfs_aio_pin_begin(dev->opts.engine, &po, &pin);
+	if (rc) {
+		SFS_WARN("device %s: guest memory is not pinned: %s", dev->tag,
+			 rc == -ENOSYS ? "needs io_uring of Linux 6.12" : strerror(-rc));
+		sfs_mem_put(mem);
+	}
+	sfs_mem_get(mem); /* the device's: no other table comes to lie there */
+	dev->pin_mem = mem;
+	device_pin_set(dev, pin);
+}
+
 int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sfs_vring_setup *setup)
 {
 	const struct sfs_device_opts *o = &dev->opts;
@@ -180,6 +234,8 @@ int sfs_device_queue_start(struct sfs_device *dev, unsigned idx, const struct sf
 			return rc;
 		dev->begun = true;
 	}
+	device_pin(dev, setup->mem);
+	qo.lane.aio.pin = dev->pin;
 	qo.group = &dev->groups[go.lanes.idx];
 	rc = sfs_poll_group_open(qo.group, &go);
 	if (rc)
@@ -262,6 +318,7 @@ void sfs_device_reset(struct sfs_device *dev)
 	device_bury(dev);
 	for (unsigned i = 0; i < dev->queue_count; i++)
 		sfs_aside_fini(&dev->aside[i]);
+	device_unpin(dev);
 	if (!dev->begun)
 		return;
 	sfs_session_end(dev->session);

@@ -36,6 +36,8 @@ struct sfs_device {
 	struct queue_past past[QUEUES_MAX];
 	struct sfs_op_stats *past_ops; /* SFS_OP_COUNT of them */
 	uint64_t past_bad_requests;
+	struct sfs_aio_pin *pin;            /* of pin_mem; NULL: could not be */
+	struct sfs_mem *pin_mem;            /* guest memory that is pinned; the control thread's */
 	struct sfs_aside aside[QUEUES_MAX]; /* of stopped queues; the control thread's */
 };
 

@@ -100,6 +100,7 @@ void sfs_device_figures(const struct sfs_device *dev, struct sfs_device_figures 
 					   .bytes_copied = se.bytes_copied};
 	figures_lock(dev);
 	fig->bad_requests = dev->past_bad_requests;
+	fig->pinned_bytes = dev->pin ? atomic_load(&dev->pin->bytes) : 0;
 	for (unsigned i = 0; i < dev->queue_count; i++)
 		if (dev->queues[i])
 			fig->bad_requests += SFS_STAT_GET(dev->queues[i]->lane.bad_requests);

@@ -17,9 +17,11 @@ struct engine {
 	uint8_t *content;
 };
 
-static void engine_begin(struct fn_env *env, struct engine *e, const char *engine, const char *options)
+static void engine_begin(struct fn_env *env, struct engine *e, const char *engine, const char *options,
+			 bool pinned)
 {
-	const struct fn_share share = {.tag = "a", .options = options};
+	const struct fn_share share = {
+	    .tag = "a", .more = pinned ? "\"pin_memory\": true" : NULL, .options = options};
 	char top[128];
 
 	snprintf(top, sizeof(top), "\"io\": { \"engine\": \"%s\" }", engine);
@@ -115,12 +117,14 @@ static void read_edges(struct engine *e, int flags, uint32_t align)
 	free(got);
 }
 
-static void data(struct fn_env *env, const char *engine)
+static void data(struct fn_env *env, const char *engine, bool pinned)
 {
 	unsigned cold = 0, rounds = fn_full() ? 20 : 3;
 	struct engine e;
 
-	engine_begin(env, &e, engine, "\"allow_direct_io\": true");
+	engine_begin(env, &e, engine, "\"allow_direct_io\": true", pinned);
+	if (pinned)
+		fn_until_pinned(env, e.g);
 	assert_true(strcmp(engine, "auto") == 0 || fn_figure_is(env, "io_engine", engine));
 	for (unsigned i = 0; i < rounds; i++) {
 		read_all(&e, O_RDONLY);
@@ -148,7 +152,7 @@ static void traced(struct fn_env *env, const char *engine, struct fn_trace *t)
 {
 	struct engine e;
 
-	engine_begin(env, &e, engine, "\"allow_direct_io\": true, \"inline_bytes_max\": 65536");
+	engine_begin(env, &e, engine, "\"allow_direct_io\": true, \"inline_bytes_max\": 65536", false);
 	read_all(&e, O_RDONLY | O_DIRECT); /* the engine is there */
 	fn_trace_begin(env, t, e.g);
 	if (!make_cold(&e)) {
@@ -172,17 +176,22 @@ static void traced(struct fn_env *env, const char *engine, struct fn_trace *t)
 
 static void test_data_io_uring(struct fn_env *env)
 {
-	data(env, "io_uring");
+	data(env, "io_uring", false);
+}
+
+static void test_data_pinned(struct fn_env *env)
+{
+	data(env, "io_uring", true);
 }
 
 static void test_data_libaio(struct fn_env *env)
 {
-	data(env, "libaio");
+	data(env, "libaio", false);
 }
 
 static void test_data_workers(struct fn_env *env)
 {
-	data(env, "workers");
+	data(env, "workers", false);
 }
 
 static void test_traced_io_uring(struct fn_env *env)
@@ -317,6 +326,7 @@ static void test_throttled_workers(struct fn_env *env)
 
 const struct fn_test fn_tests[] = {
     {"data, io_uring", test_data_io_uring, {NULL}, FN_NO_DAEMON | FN_ONCE},
+    {"data, io_uring, pinned memory", test_data_pinned, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"data, libaio", test_data_libaio, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"data, workers", test_data_workers, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"system calls, io_uring", test_traced_io_uring, {NULL}, FN_NO_DAEMON | FN_ONCE},

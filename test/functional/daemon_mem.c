@@ -98,10 +98,10 @@ static void *load_main(void *arg)
 }
 
 /* On request queue @queue of @g. The file is made before. */
-static void load_begin(struct load *l, struct sfs_fg *g, unsigned queue, const char *file)
+static void load_begin(struct load *l, struct sfs_fg *g, unsigned queue, const char *file, int flags)
 {
 	*l = (struct load){.q = &g->queue[queue], .base = queue * (uint64_t)LOAD_DEPTH * LOAD_BYTES};
-	fn_open(g, file, O_RDWR, &l->nodeid, &l->fh);
+	fn_open(g, file, O_RDWR | flags, &l->nodeid, &l->fh);
 	assert_int_equal(pthread_create(&l->thread, NULL, load_main, l), 0);
 }
 
@@ -176,7 +176,7 @@ static void test_two_reactors(struct fn_env *env)
 		.request_queues = 4, .depth = 32, .data_bytes = LOAD_BYTES, .seg_bytes = SFS_FG_PAGE});
 	for (unsigned q = 1; q <= 4; q++) {
 		g->sync_queue = &g->queue[q];
-		load_begin(&load[q - 1], g, q, "file");
+		load_begin(&load[q - 1], g, q, "file", 0);
 	}
 	for (unsigned q = 1; q <= 4; q++)
 		fn_until(atomic_load(&load[q - 1].done) > 200);
@@ -207,7 +207,7 @@ static void test_mem_table_under_load(struct fn_env *env)
 	assert_int_equal(env->g.mem.alloc_region, 0); /* the second region is nobody's */
 	less = env->g.mem;
 	less.region_count = 1;
-	load_begin(&load, &env->g, 1, "file");
+	load_begin(&load, &env->g, 1, "file", 0);
 	for (unsigned i = 0; i < rounds; i++)
 		fn_ok(sfs_fe_set_mem_table(&env->g.fe, i % 2 ? &env->g.mem : &less));
 	load_end(&load);
@@ -266,7 +266,7 @@ static void test_stop_and_restart_under_load(struct fn_env *env)
 	make_file(env, "share/file");
 	fn_guest(env, &(struct sfs_fg_opts){.depth = 32, .data_bytes = LOAD_BYTES, .seg_bytes = SFS_FG_PAGE});
 	const struct sfs_fe_ring *ring = &env->g.queue[1].ring;
-	load_begin(&load, &env->g, 1, "file");
+	load_begin(&load, &env->g, 1, "file", 0);
 	for (unsigned round = 0; round < rounds; round++) {
 		unsigned long long done = atomic_load(&load.done);
 
@@ -280,6 +280,85 @@ static void test_stop_and_restart_under_load(struct fn_env *env)
 	load_end(&load);
 	print_message("%u of %u stops met a ring that was not empty\n", part, rounds);
 	fn_work(&env->g, "work", 2);
+}
+
+/* --- pinned memory --- */
+
+/* KiB of the daemon's memory that are pinned, as the kernel counts them. */
+static unsigned long pinned_kib(const struct fn_env *env)
+{
+	char line[128], path[64];
+	unsigned long kib = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", env->pid);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, "VmPin: %lu kB", &kib) == 1)
+			break;
+	fclose(f);
+	return kib;
+}
+
+/* Pinned is what the guest's table holds, as long as it does; I/O goes on meanwhile, and meets no page of the table before. */
+static void test_pinned(struct fn_env *env)
+{
+	const struct fn_share share = {
+	    .tag = "a", .more = "\"pin_memory\": true", .options = "\"allow_direct_io\": true"};
+	struct sfs_fg_opts opts = {.depth = 32,
+				   .data_bytes = LOAD_BYTES,
+				   .seg_bytes = SFS_FG_PAGE,
+				   .mem = {.region_count = 2, .region_bytes = 16 << 20, .gpa_gap = 0x10000}};
+	struct sfs_fe_mem less;
+	struct load load;
+
+	fn_start_config(env, NULL, &share, 1);
+	make_file(env, "a/file");
+	struct sfs_fg *g = fn_guest_on(env, "a", &opts);
+	fn_until_pinned(env, g);
+	assert_true(pinned_kib(env) >= (32 << 10));
+	less = g->mem;
+	less.region_count = 1;
+	load_begin(&load, g, 1, "file", O_DIRECT);
+	for (unsigned i = 0; i < 20; i++) {
+		unsigned long long done = atomic_load(&load.done);
+
+		fn_ok(sfs_fe_set_mem_table(&g->fe, i % 2 ? &g->mem : &less));
+		fn_until(i % 5 || fn_figure(env, "devices.0.pinned_bytes") == (i % 2 ? 32 << 20 : 16 << 20));
+		fn_until(atomic_load(&load.done) > done);
+	}
+	load_end(&load);
+	fn_until_pinned(env, g);
+	fn_guest_leave(env, g);
+	fn_until(fn_figure_is(env, "devices.0.state", "listening"));
+	assert_int_equal(fn_figure(env, "devices.0.pinned_bytes"), 0);
+	fn_until(pinned_kib(env) == 0);
+	/* The next guest's memory, perhaps at the same addresses. */
+	g = fn_guest_on(env, "a", &opts);
+	fn_until_pinned(env, g);
+	load_begin(&load, g, 1, "file", O_DIRECT);
+	fn_until(atomic_load(&load.done) > 20);
+	load_end(&load);
+}
+
+/* The VMM takes pinned memory away: that guest is lost, and nothing of it stays. */
+static void test_pinned_gone(struct fn_env *env)
+{
+	const struct fn_share shares[] = {
+	    {.tag = "a", .more = "\"pin_memory\": true", .options = "\"allow_direct_io\": true"},
+	    {.tag = "b"}};
+
+	fn_start_config(env, NULL, shares, SFS_ARRAY_SIZE(shares));
+	struct sfs_fg *g = fn_guest_on(env, "a", NULL);
+	fn_until_pinned(env, g);
+	assert_int_equal(ftruncate(g->mem.region[0].fd, 0), 0);
+	fn_work(fn_guest_on(env, "b", NULL), "work", 2);
+	fn_guest_leave(env, g);
+	fn_until(fn_figure_is(env, "devices.0.state", "listening"));
+	fn_until(pinned_kib(env) == 0);
+	g = fn_guest_on(env, "a", NULL);
+	fn_until_pinned(env, g);
+	fn_work(g, "work", 2);
 }
 
 /* --- front ends that vanish --- */
@@ -353,7 +432,7 @@ static void test_connects(struct fn_env *env)
 	make_file(env, "b/file");
 	struct sfs_fg *other = fn_guest_on(
 	    env, "b", &(struct sfs_fg_opts){.depth = 32, .data_bytes = LOAD_BYTES, .seg_bytes = SFS_FG_PAGE});
-	load_begin(&load, other, 1, "file");
+	load_begin(&load, other, 1, "file", 0);
 	for (unsigned i = 0; i < WARM + rounds; i++) {
 		if (i == WARM) {
 			fn_until(fn_figure_is(env, "devices.0.state", "listening"));
@@ -439,7 +518,7 @@ static void test_truncated(struct fn_env *env)
 	make_file(env, "b/file");
 	struct sfs_fg *other = fn_guest_on(
 	    env, "b", &(struct sfs_fg_opts){.depth = 32, .data_bytes = LOAD_BYTES, .seg_bytes = SFS_FG_PAGE});
-	load_begin(&load, other, 1, "file");
+	load_begin(&load, other, 1, "file", 0);
 	for (unsigned i = 0; i < rounds; i++) {
 		truncated(env, IDLE);
 		truncated(env, IN_FLIGHT);
@@ -540,6 +619,8 @@ const struct fn_test fn_tests[] = {
     {"ring too large", test_ring_too_large, {"--queue-size-max", "128", LISTEN}, FN_ONCE},
     {"one device on two reactors", test_two_reactors, {NULL}, FN_NO_DAEMON},
     {"memory tables under load", test_mem_table_under_load, {NULL}, 0},
+    {"pinned memory", test_pinned, {NULL}, FN_NO_DAEMON | FN_ONCE},
+    {"pinned memory taken away", test_pinned_gone, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"a stop waits for requests in flight", test_stop_waits, {NULL}, FN_NO_DAEMON | FN_ROOT},
     {"stop and restart under load", test_stop_and_restart_under_load, {NULL}, 0},
     {"vanish with 1,000 in flight", test_vanish_with_a_thousand, {NULL}, FN_NO_DAEMON | FN_ROOT},

@@ -341,6 +341,18 @@ void fn_guest_leave(struct fn_env *env, struct sfs_fg *g)
 	free(g);
 }
 
+void fn_until_pinned(struct fn_env *env, const struct sfs_fg *g)
+{
+	int64_t bytes = 0;
+
+	for (unsigned i = 0; i < g->mem.region_count; i++)
+		bytes += (int64_t)g->mem.region[i].bytes;
+	fn_until(fn_figure(env, "devices.0.pinned_bytes") == bytes ||
+		 fn_log_has(env, "memory is not pinned: needs"));
+	if (fn_figure(env, "devices.0.pinned_bytes") != bytes)
+		fn_skip("the kernel cannot share pinned memory between rings");
+}
+
 /* --- the program --- */
 
 static void fn_run(void **state)

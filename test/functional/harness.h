@@ -118,6 +118,8 @@ struct sfs_fg *fn_guest_on(struct fn_env *env, const char *tag, const struct sfs
 /** The same without INIT. */
 struct sfs_fg *fn_guest_attach(struct fn_env *env, const char *tag, const struct sfs_fg_opts *opts);
 void fn_guest_leave(struct fn_env *env, struct sfs_fg *g);
+/** Waits until the first device has pinned all the memory of @g, or skips the test where the kernel cannot. */
+void fn_until_pinned(struct fn_env *env, const struct sfs_fg *g);
 /** INIT as fn_guest() sends it. */
 void fn_init(struct sfs_fg *g);
 

@@ -96,6 +96,7 @@ static void test_minimal(void **state)
 	assert_int_equal(cfg.devices[0].limits.workers, 4);
 	assert_int_equal(cfg.devices[0].limits.locks, 16384);
 	assert_int_equal(cfg.devices[0].limits.lock_waiters, 256);
+	assert_false(cfg.devices[0].pin_memory);
 	assert_string_equal(cfg.devices[0].fs.driver, "null");
 	assert_int_equal(json_object_size(cfg.devices[0].fs.options.json), 0);
 	assert_string_equal(cfg.devices[0].fs.options.path, "devices[0].fs.options");
@@ -120,7 +121,7 @@ static const char example[] =
     "      \"queues\": { \"request_count\": 4, \"size_max\": 1024, \"reactors\": [\"r0\", \"r1\"] },\n"
     "      \"limits\": { \"inodes\": 4194304, \"handles\": 65536, \"fds\": 4096, \"requests\": 256,\n"
     "        \"bytes_in_flight\": 268435456, \"workers\": 4, \"locks\": 1000,\n"
-    "        \"lock_waiters\": 256 },\n"
+    "        \"lock_waiters\": 256 }, \"pin_memory\": true,\n"
     "      \"fs\": { \"driver\": \"passthrough\", \"options\": { \"shared_dir\": \"/srv/data\", \"cache\": "
     "\"auto\",\n"
     "        \"entry_timeout_ms\": null, \"xattr\": true } } },\n"
@@ -145,6 +146,8 @@ static void check_example(const struct spinfsd_config *cfg)
 	assert_string_equal(cfg->devices[0].socket.group, "kvm");
 	assert_int_equal(cfg->devices[0].socket.mode, 0660);
 	assert_int_equal(cfg->devices[0].limits.locks, 1000);
+	assert_true(cfg->devices[0].pin_memory);
+	assert_false(cfg->devices[1].pin_memory);
 	assert_int_equal(cfg->devices[0].queues.reactor_count, 2);
 	assert_int_equal(cfg->devices[0].queues.reactors[1], 1);
 	assert_int_equal(cfg->devices[1].queues.request_count, 1);
@@ -326,6 +329,10 @@ static void test_device_errors(void **state)
 	expect_error("{\"devices\":[{\"tag\":\"t\"}]}", "F:1:13: devices[0].socket: missing");
 	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{}}]}",
 		     "F:1:33: devices[0].socket.path: missing");
+	expect_error(
+	    "{\"io\":{\"engine\":\"libaio\"},\n\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},"
+	    "\"pin_memory\":true,\"fs\":{\"driver\":\"mem\"}}]}",
+	    "F:2:59: devices[0].pin_memory: io.engine \"libaio\" has no use for it, use io_uring");
 	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{\"fd\":3}}]}",
 		     "F:1:34: devices[0].socket.fd: unknown key");
 	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\"fs\":{}}]}",

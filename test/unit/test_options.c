@@ -120,7 +120,8 @@ static void test_own_options(void **state)
 
 	expect_ok(
 	    "/s --shared-dir=rel --tag T --idle spin --cpus 3,1 --request-queues 64 --queue-size-max 32768 "
-	    "--engine libaio --workers 3 --inode-fds-max 9 --on-disconnect listen --control-socket /c "
+	    "--engine io_uring --workers 3 --pin-memory --inode-fds-max 9 --on-disconnect listen "
+	    "--control-socket /c "
 	    "--rlimit-nofile 0 --socket-group kvm --syslog --log-level=trace",
 	    &opts, &cfg);
 	assert_string_equal(cfg.devices[0].socket.path, "/s");
@@ -135,8 +136,9 @@ static void test_own_options(void **state)
 	assert_int_equal(cfg.devices[0].queues.request_count, 64);
 	assert_int_equal(cfg.devices[0].queues.size_max, 32768);
 	assert_int_equal(cfg.memory.heap_mib, 102); /* grown: no option says it */
-	assert_int_equal(cfg.io.engine, SPINFSD_ENGINE_LIBAIO);
+	assert_int_equal(cfg.io.engine, SPINFSD_ENGINE_IO_URING);
 	assert_int_equal(cfg.workers.count, 3);
+	assert_true(cfg.devices[0].pin_memory);
 	assert_int_equal(cfg.devices[0].on_disconnect, SPINFSD_LISTEN);
 	assert_string_equal(cfg.control_socket, "/c");
 	assert_int_equal(cfg.rlimit_nofile, 0);
@@ -345,6 +347,8 @@ static void test_value_errors(void **state)
 		     "--queue-size-max: 100 is not a power of two from 2 to 32768");
 	expect_error("/s --shared-dir /d --engine fast",
 		     "--engine: \"fast\" is not one of auto, io_uring, libaio, workers");
+	expect_error("/s --shared-dir /d --engine workers --pin-memory",
+		     "--pin-memory: io.engine \"workers\" has no use for it, use io_uring");
 	expect_error("/s --shared-dir /d --idle maybe", "--idle: \"maybe\" is not one of spin, adaptive");
 	expect_error("/s --shared-dir /d --cpus 0-", "--cpus: \"0-\": not a CPU list such as 0-1,3");
 	expect_error("/s --shared-dir /d --cpus 1,1", "--cpus: \"1,1\": a CPU is named twice");

@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "sfs_aio_pin.h"
+
 enum sfs_io_kind {
 	SFS_IO_READV,
 	SFS_IO_WRITEV,
@@ -69,7 +71,9 @@ struct sfs_aio_opts {
 	struct sfs_workers_client *workers; /* do what would block the engine; the caller's; sim needs none */
 	uint64_t file_bit;           /* this instance's in sfs_aio_file.holders; 0: it keeps no files */
 	struct sfs_reactor *reactor; /* woken when a worker finishes; NULL: nobody */
-	uint64_t seed;               /* sim: where its randomness comes from */
+	struct sfs_aio_pin
+	    *pin;      /* of the same engine; the instance takes a reference of its own. NULL: none */
+	uint64_t seed; /* sim: where its randomness comes from */
 };
 
 struct sfs_aio;
@@ -114,6 +118,8 @@ struct sfs_aio_ops {
 	 * flight. NULL: an engine that keeps none.
 	 */
 	void (*files_drop)(struct sfs_aio *aio, const struct sfs_aio_file *file, uint32_t file_idx);
+	/** See sfs_aio_pin_begin(). NULL: an engine that cannot. */
+	int (*pin)(const struct sfs_aio_pin_opts *opts, struct sfs_aio_pin **pin);
 };
 
 /** An engine instance, embedded in the lane; priv is the engine's. */

@@ -36,6 +36,8 @@ struct sfs_device_opts {
 	unsigned turn_share_ns;       /* what a queue may do in a turn; 0: as usual */
 	const struct sfs_aio_ops *engine;
 	const char *iowq_cpus;
+	bool
+	    pin_memory; /* the guest's, while it is there; where that cannot be had it is said once and does not matter */
 	struct sfs_reactor *const *reactors; /* queue i runs on reactors[i mod count]; the array is copied */
 	unsigned reactor_count;
 	struct sfs_workers *workers;
@@ -135,7 +137,7 @@ struct sfs_op_figures {
 bool sfs_device_op_figures(const struct sfs_device *dev, unsigned opcode, struct sfs_op_figures *fig);
 
 struct sfs_device_figures {
-	uint64_t inodes, handles, fds, limit_hits, bytes_copied, bad_requests;
+	uint64_t inodes, handles, fds, limit_hits, bytes_copied, bad_requests, pinned_bytes;
 };
 void sfs_device_figures(const struct sfs_device *dev, struct sfs_device_figures *fig);
 
