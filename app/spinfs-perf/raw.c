@@ -24,15 +24,24 @@ static void pr_count(struct perf_lane *lane, uint64_t took)
 	lane->c.min_ns = SFS_MIN(lane->c.min_ns, took);
 }
 
+/*
+ * With several in flight an operation begins when the one that many before it has ended: all of them wait in one queue, and the time is that
+ * of so many in a row.
+ */
 static void pr_loop(struct perf_thread *t, struct perf_job *job, uint8_t *bufs, size_t stride)
 {
 	struct perf_lane *lane = job->lane;
 	const struct perf_workload *w = lane->guest->work.workload;
+	unsigned depth = lane->guest->work.iodepth, every = depth > 1 ? depth : PR_TIMED;
+	uint64_t now, from = sfs_now_ns();
 
-	for (uint64_t n = 0; !lane->ended; n++) {
-		bool timed = n % PR_TIMED == 0;
-		uint64_t from = timed ? sfs_now_ns() : 0;
-		int64_t rc = w->raw(job, raw_dir_fd, bufs + n % PERF_RAW_BUFFERS * stride);
+	for (uint64_t n = 1; !lane->ended; n++) {
+		bool timed = n % every == 0;
+		int64_t rc;
+
+		if (timed && depth == 1)
+			from = sfs_now_ns();
+		rc = w->raw(job, raw_dir_fd, bufs + n % PERF_RAW_BUFFERS * stride);
 
 		lane->c.ops++;
 		if (SFS_LIKELY(rc >= 0))
@@ -46,7 +55,9 @@ static void pr_loop(struct perf_thread *t, struct perf_job *job, uint8_t *bufs, 
 		}
 		if (!timed)
 			continue;
-		pr_count(lane, sfs_now_ns() - from);
+		now = sfs_now_ns();
+		pr_count(lane, now - from);
+		from = now;
 		atomic_store_explicit(&t->run->ops_so_far, lane->c.ops, memory_order_relaxed);
 		if (perf_thread_phase(t) == PERF_STOP)
 			break;

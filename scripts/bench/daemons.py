@@ -12,12 +12,12 @@ import time
 from measure import MeasureError
 
 
-def _spinfs(host, sock, share, engine="auto", reactors=None, handles="prefer", **_):
+def _spinfs(host, sock, share, engine="auto", reactors=None, handles="prefer", pinned=False, **_):
     cpus = reactors or str(host.daemon_cpu)
     return [f"{host.build}/app/spinfsd/spinfsd", "--socket-path", sock, "--shared-dir", share, "--tag", "bench",
             "--sandbox", "none", "--seccomp", "none", "--allow-direct-io", "--cpus", cpus, "--engine", engine,
             "--request-queues", "8", "--inode-file-handles", handles, "--log-level", "warn",
-            "--control-socket", sock + ".ctl"]
+            "--control-socket", sock + ".ctl", *(["--pin-memory"] if pinned else [])]
 
 
 def _c(host, sock, share, pool=0, **_):
@@ -39,6 +39,7 @@ VARIANTS = {
     "spinfs": (_spinfs, {}),
     "spinfs-libaio": (_spinfs, {"engine": "libaio"}),
     "spinfs-workers": (_spinfs, {"engine": "workers"}),
+    "spinfs-pinned": (_spinfs, {"pinned": True}),
     "spinfs-nohandle": (_spinfs, {"handles": "never"}),
     "c": (_c, {"pool": 0}),
     "c-pool64": (_c, {"pool": 64}),

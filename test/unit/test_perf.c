@@ -173,11 +173,50 @@ static void test_contents(void **state)
 	assert_false(perf_matches(buf, sizeof(buf), 3, 8192, 3));
 }
 
+/* --- the bare loop --- */
+
+static struct perf_count raw_count(const char *options)
+{
+	char dir[] = "/tmp/test_perf.XXXXXX", line[256];
+	static struct perf_run run;
+	static struct perf_guest guest;
+	struct perf_count count;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(line, sizeof(line), "--raw %s --size 1M --time 20 %s", dir, options);
+	memset(&run, 0, sizeof(run));
+	memset(&guest, 0, sizeof(guest));
+	run.opts = good(line);
+	run.guests = &guest;
+	run.guest_count = 1;
+	guest.run = &run;
+	guest.work = run.opts.work;
+	guest.fg.fe.fd = -1;
+	assert_int_equal(perf_raw(&run), 0);
+	count = guest.total;
+	snprintf(line, sizeof(line), "rm -r %s", dir);
+	assert_int_equal(system(line), 0);
+	return count;
+}
+
+/* With a queue of 32 each takes as long as 32 do in a row, so that the longest takes no less than they do on average. */
+static void test_raw_queue(void **state)
+{
+	struct perf_count c = raw_count("--workload randread --iodepth 32 --ops 6400");
+	uint64_t rows = c.hist.count;
+
+	assert_int_equal(c.ops, 6400);
+	assert_int_equal(c.errors, 0);
+	assert_int_equal(rows, 6400 / 32);
+	assert_true(c.hist.max_ns >= (c.stop_ns - c.start_ns) * 19 / 20 / rows);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_noisy),
-	    cmocka_unit_test(test_refused),  cmocka_unit_test(test_names),  cmocka_unit_test(test_contents),
+	    cmocka_unit_test(test_defaults),  cmocka_unit_test(test_values), cmocka_unit_test(test_noisy),
+	    cmocka_unit_test(test_refused),   cmocka_unit_test(test_names),  cmocka_unit_test(test_contents),
+	    cmocka_unit_test(test_raw_queue),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
