@@ -33,7 +33,7 @@ uint64_t sfs_ticks_per_us(void)
 	while (sfs_now_ns() - begin_ns < SFS_NS_PER_MS)
 		sfs_pause();
 	time_pair(&end_ns, &end);
-	per_us = (end - begin) * SFS_NS_PER_US / (end_ns - begin_ns);
+	per_us = ((end - begin) * SFS_NS_PER_US + (end_ns - begin_ns) / 2) / (end_ns - begin_ns);
 	if (per_us == 0)
 		per_us = 1;
 	atomic_store(&known, per_us);
