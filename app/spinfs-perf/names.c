@@ -299,37 +299,64 @@ bool perf_reply_create(struct perf_job *job, struct sfs_fg_req *req)
 	return job->step++ == 3;
 }
 
-int64_t perf_raw_create(struct perf_job *job, int dir_fd, void *buf)
+/* As many files at a time as requests in flight would have: the oldest one goes when a new one has come. */
+static int pn_raw_end(struct perf_held *oldest, int dir_fd)
 {
-	perf_new_name(job);
-	int fd = openat(dir_fd, job->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	int fd = oldest->fd;
 
-	if (fd < 0 || close(fd) < 0 || unlinkat(dir_fd, job->name, 0) < 0)
-		return -errno;
-	return 0;
+	oldest->fd = -1;
+	return fd >= 0 && (close(fd) < 0 || unlinkat(dir_fd, oldest->name, 0) < 0) ? -errno : 0;
 }
 
-/* With what an answer to CREATE says, and what the file is known by afterwards. */
-int64_t perf_raw_create_entry(struct perf_job *job, int dir_fd, void *buf)
+/* @entry: with what an answer to CREATE says, and what the file is known by afterwards. */
+static int64_t pn_raw_create(struct perf_job *job, int dir_fd, bool entry)
 {
 	union {
 		struct file_handle h;
 		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
+	struct perf_held *held = &job->held[job->serial % job->lane->guest->work.iodepth];
+	struct perf_held *oldest = &job->held[(job->serial + 1) % job->lane->guest->work.iodepth];
 	struct statx stx;
-	int fd, rc, mount_id;
+	int mount_id;
 
 	perf_new_name(job);
-	fd = openat(dir_fd, job->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
-	if (fd < 0)
+	held->fd = openat(dir_fd, job->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+	if (held->fd < 0)
 		return -errno;
-	rc = statx(fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0 ||
-		     name_to_handle_at(fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0
-		 ? -errno
-		 : 0;
-	if (close(fd) < 0 || unlinkat(dir_fd, job->name, 0) < 0)
+	memcpy(held->name, job->name, sizeof(held->name));
+	if (entry && (statx(held->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0 ||
+		      name_to_handle_at(held->fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0))
 		return -errno;
-	return rc;
+	return pn_raw_end(oldest, dir_fd);
+}
+
+int64_t perf_raw_create(struct perf_job *job, int dir_fd, void *buf)
+{
+	return pn_raw_create(job, dir_fd, false);
+}
+
+int64_t perf_raw_create_entry(struct perf_job *job, int dir_fd, void *buf)
+{
+	return pn_raw_create(job, dir_fd, true);
+}
+
+int perf_raw_held(struct perf_job *job)
+{
+	unsigned count = job->lane->guest->work.iodepth;
+
+	job->held = calloc(count, sizeof(*job->held));
+	for (unsigned i = 0; job->held && i < count; i++)
+		job->held[i].fd = -1;
+	return job->held ? 0 : -ENOMEM;
+}
+
+void perf_raw_held_end(struct perf_job *job, int dir_fd)
+{
+	for (unsigned i = 0; job->held && i < job->lane->guest->work.iodepth; i++)
+		pn_raw_end(&job->held[i], dir_fd);
+	free(job->held);
+	job->held = NULL;
 }
 
 /* There and back, each job on a file of its own. */

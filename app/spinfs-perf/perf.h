@@ -141,6 +141,12 @@ struct perf_run {
 };
 
 /** One operation in flight: some requests, one after the other, in the same slot. */
+/* A file that the bare loop has made and not yet removed. */
+struct perf_held {
+	int fd; /* -1: none */
+	char name[64];
+};
+
 struct perf_job {
 	struct perf_lane *lane;
 	unsigned id;
@@ -153,6 +159,7 @@ struct perf_job {
 	uint64_t start_ns;
 	uint64_t serial;
 	char name[64], name2[64];
+	struct perf_held *held; /* the bare loop's, as many as are in flight */
 };
 
 /** Arguments of the request that is being built. */
@@ -232,6 +239,9 @@ bool perf_reply_list_known(struct perf_job *job, struct sfs_fg_req *req);
 int64_t perf_raw_list(struct perf_job *job, int dir_fd, void *buf);
 int64_t perf_raw_open_handle(struct perf_job *job, int dir_fd, void *buf);
 int64_t perf_raw_create_entry(struct perf_job *job, int dir_fd, void *buf);
+/** Before the first perf_raw_create() of a job, and after the last. */
+int perf_raw_held(struct perf_job *job);
+void perf_raw_held_end(struct perf_job *job, int dir_fd);
 /** Deletes what an unfinished "untar" left, by requests or, with @dir_fd, by system calls. */
 void perf_untar_clean(struct perf_job *job, int dir_fd);
 

@@ -72,8 +72,10 @@ static void *pr_body(void *thread)
 	size_t stride = SFS_ALIGN_UP(SFS_MAX(lane->guest->work.bs, PR_UNTAR), SFS_FG_PAGE);
 	uint8_t *bufs = aligned_alloc(SFS_FG_PAGE, stride * PERF_RAW_BUFFERS);
 
-	if (!bufs)
+	if (!bufs || perf_raw_held(&job) < 0) {
+		free(bufs);
 		return NULL;
+	}
 	if (lane->guest->work.bs < PR_UNTAR && lane->guest->work.workload->kind == PERF_DATA)
 		stride = SFS_ALIGN_UP(lane->guest->work.bs, SFS_FG_PAGE);
 	memset(bufs, 1, stride * PERF_RAW_BUFFERS);
@@ -81,6 +83,7 @@ static void *pr_body(void *thread)
 	pr_loop(t, &job, bufs, stride);
 	while (perf_thread_phase(t) != PERF_STOP)
 		sfs_pause();
+	perf_raw_held_end(&job, raw_dir_fd);
 	if (lane->guest->work.workload == perf_workload_find("untar"))
 		perf_untar_clean(&job, raw_dir_fd);
 	free(bufs);

@@ -2,6 +2,7 @@
 /* spinfs-perf: its options, and the contents by which --verify knows what it wrote. */
 #include <errno.h>
 #include <getopt.h>
+#include <glob.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -175,12 +176,14 @@ static void test_contents(void **state)
 
 /* --- the bare loop --- */
 
+/* What a run has counted; nothing that it made is left. */
 static struct perf_count raw_count(const char *options)
 {
 	char dir[] = "/tmp/test_perf.XXXXXX", line[256];
 	static struct perf_run run;
 	static struct perf_guest guest;
 	struct perf_count count;
+	glob_t left;
 
 	assert_non_null(mkdtemp(dir));
 	snprintf(line, sizeof(line), "--raw %s --size 1M --time 20 %s", dir, options);
@@ -194,6 +197,8 @@ static struct perf_count raw_count(const char *options)
 	guest.fg.fe.fd = -1;
 	assert_int_equal(perf_raw(&run), 0);
 	count = guest.total;
+	snprintf(line, sizeof(line), "%s/*/new*", dir);
+	assert_int_equal(glob(line, 0, NULL, &left), GLOB_NOMATCH);
 	snprintf(line, sizeof(line), "rm -r %s", dir);
 	assert_int_equal(system(line), 0);
 	return count;
@@ -211,12 +216,25 @@ static void test_raw_queue(void **state)
 	assert_true(c.hist.max_ns >= (c.stop_ns - c.start_ns) * 19 / 20 / rows);
 }
 
+/* The oldest of five files goes when a new one has come. */
+static void test_raw_create(void **state)
+{
+	struct perf_count c = raw_count("--workload create --iodepth 5 --ops 203");
+
+	assert_int_equal(c.ops, 203);
+	assert_int_equal(c.errors, 0);
+	c = raw_count("--workload create-entry --ops 7");
+	assert_int_equal(c.ops, 7);
+	assert_int_equal(c.errors, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(test_defaults),  cmocka_unit_test(test_values), cmocka_unit_test(test_noisy),
-	    cmocka_unit_test(test_refused),   cmocka_unit_test(test_names),  cmocka_unit_test(test_contents),
-	    cmocka_unit_test(test_raw_queue),
+	    cmocka_unit_test(test_defaults),  cmocka_unit_test(test_values),
+	    cmocka_unit_test(test_noisy),     cmocka_unit_test(test_refused),
+	    cmocka_unit_test(test_names),     cmocka_unit_test(test_contents),
+	    cmocka_unit_test(test_raw_queue), cmocka_unit_test(test_raw_create),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
