@@ -15,6 +15,8 @@
 /* Beside a disk's I/O: see reactor_patience(). */
 #define PATIENCE_MIN_NS 2000
 #define ARRIVAL_SHIFT   3
+/* How often the reactor makes way for workers on its own CPU while it serves others than those who wait for them. */
+#define YIELD_EVERY_NS (2 * SFS_NS_PER_MS)
 /* How long who had work counts as being there. */
 #define REACTOR_PARTY_NS (10 * SFS_NS_PER_MS)
 
@@ -25,6 +27,7 @@ struct sfs_reactor {
 	struct sfs_reactor_stats stats;
 	struct sfs_clock clock;
 	bool waits, arrived, answered; /* of the last turn */
+	uint64_t turn_ns, slept_ns;    /* when it began, and when the last sleep ended */
 	uint64_t
 	    arrival_ns; /* how long after the end of work the next request comes, about; at most spin_ns */
 	/* The two that had work last, the very last one first. */
@@ -125,6 +128,7 @@ unsigned sfs_reactor_turn(struct sfs_reactor *r, uint64_t now_ns)
 	struct sfs_poller *p = TAILQ_FIRST(&r->pollers);
 
 	r->arrived = r->answered = r->waits = false;
+	r->turn_ns = now_ns;
 	while (p) {
 		r->next = TAILQ_NEXT(p, link);
 		work += p->ops->poll(p, now_ns);
@@ -221,7 +225,7 @@ static void *reactor_thread(void *arg)
 			reactor_sleep(r);
 			/* Whoever is woken by a timer finds its time has come. */
 			sfs_clock_resync(&r->clock);
-			last = sfs_clock_now(&r->clock);
+			last = r->slept_ns = sfs_clock_now(&r->clock);
 			/* A request that comes now took as long as that to come; nothing that comes soon is no reason to sleep. */
 			if (!r->waits)
 				idle_since = last;
@@ -310,6 +314,12 @@ void sfs_reactor_answered(struct sfs_reactor *r)
 void sfs_reactor_waits(struct sfs_reactor *r)
 {
 	r->waits = true;
+}
+
+void sfs_reactor_yields(struct sfs_reactor *r, bool shared)
+{
+	if (!shared || r->turn_ns - r->slept_ns >= YIELD_EVERY_NS)
+		r->waits = true;
 }
 
 void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns)

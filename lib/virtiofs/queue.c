@@ -259,8 +259,10 @@ unsigned sfs_queue_answer(struct sfs_queue *q)
 			sfs_virtq_notify(&q->vq);
 		}
 	}
-	if (lane->aio.in_flight || (q->yields && lane->calls_out))
+	if (lane->aio.in_flight)
 		sfs_reactor_waits(q->reactor);
+	else if (q->yields && lane->calls_out)
+		sfs_reactor_yields(q->reactor, lane->shared);
 	return work;
 }
 

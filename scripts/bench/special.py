@@ -3,6 +3,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import shutil
 import subprocess
@@ -147,7 +148,21 @@ def system_calls(host, case, number):
             if not count or not count[0].isdigit():
                 raise MeasureError("perf cannot count system calls here")
             results[name] = {**result, "calls_op": int(count[0]) / result["ops_s"]}
+    with host.attempt("raw"):
+        results["raw"] = bare_calls(host, {**args, "ramp": 0, "io_uring": True})
     return results
+
+
+def bare_calls(host, args):
+    """The bare loop's, from its beginning to its end."""
+    done = subprocess.run(["numactl", f"--physcpubind={host.daemon_cpu}", "perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter",
+                           host.perf, "--raw", host.share, *measure.options({**args, "cpus": host.daemon_cpu}), "--json", "-"],
+                          capture_output=True, text=True, check=False, timeout=measure.PREPARATION_S)
+    count = [line.split(",")[0] for line in done.stderr.splitlines() if "sys_enter" in line]
+    if done.returncode or not count or not count[0].isdigit():
+        raise MeasureError((done.stderr or "perf cannot count system calls here").strip()[-300:])
+    result = json.loads(done.stdout)
+    return {**result, "calls_op": int(count[0]) / result["ops"]}
 
 
 def queues(host, case, number):

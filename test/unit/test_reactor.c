@@ -336,44 +336,80 @@ static void parties_share_a_reactor(void **state)
 struct patient {
 	struct sfs_poller poller;
 	struct sfs_reactor *r;
-	bool waits;
+	enum { ALONE, WAITS, YIELDS, YIELDS_SHARED } how;
 	unsigned turns;
+	atomic_uint
+	    arms; /* YIELDS_SHARED: how often it wanted to sleep, and was not let; what lay between at least */
+	uint64_t last_ns, least_ns;
 };
 
 static unsigned patient_poll(struct sfs_poller *poller, uint64_t now_ns)
 {
 	struct patient *p = SFS_CONTAINER_OF(poller, struct patient, poller);
 
-	if (p->waits)
+	if (p->how == WAITS)
 		sfs_reactor_waits(p->r);
+	else if (p->how != ALONE)
+		sfs_reactor_yields(p->r, p->how == YIELDS_SHARED);
 	if (p->turns == 1000 || p->turns++ % 2)
 		return 0;
 	sfs_reactor_arrived(p->r);
 	return 1;
 }
 
-static const struct sfs_poller_ops patient_ops = {.poll = patient_poll};
+static bool patient_arm(struct sfs_poller *poller)
+{
+	struct patient *p = SFS_CONTAINER_OF(poller, struct patient, poller);
+	uint64_t now = sfs_reactor_now_ns(p->r);
 
-/* While a disk works the reactor spins no longer than requests take to come; else as long as it is told to. */
+	if (p->how != YIELDS_SHARED)
+		return false;
+	if (atomic_load(&p->arms))
+		p->least_ns = SFS_MIN(p->least_ns, now - p->last_ns);
+	p->last_ns = now;
+	atomic_fetch_add(&p->arms, 1);
+	return true;
+}
+
+static const struct sfs_poller_ops patient_ops = {.poll = patient_poll, .arm = patient_arm};
+
+/* While a disk or a worker on its CPU works the reactor spins no longer than requests take to come; else as long as it is told to. */
 static void spins_less_beside_a_disk(void **state)
 {
 	struct sfs_reactor_opts opts = {
 	    .name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE, .spin_ns = 3600 * SFS_NS_PER_S};
 	struct sfs_reactor_stats stats;
 
-	for (unsigned waits = 0; waits < 2; waits++) {
-		struct patient p = {.poller.ops = &patient_ops, .waits = waits};
+	for (unsigned how = ALONE; how <= YIELDS; how++) {
+		struct patient p = {.poller.ops = &patient_ops, .how = how};
 
 		assert_int_equal(sfs_reactor_create(&opts, &p.r), 0);
 		sfs_reactor_add(p.r, &p.poller);
 		assert_int_equal(sfs_reactor_start(p.r), 0);
 		do
 			sfs_reactor_stats_get(p.r, &stats);
-		while (waits ? stats.sleeps == 0 : stats.turns < 100000);
-		assert_int_equal(stats.sleeps != 0, waits);
+		while (how != ALONE ? stats.sleeps == 0 : stats.turns < 100000);
+		assert_int_equal(stats.sleeps != 0, how != ALONE);
 		assert_int_equal(sfs_reactor_stop(p.r, SFS_NS_PER_S), 0);
 		sfs_reactor_destroy(p.r);
 	}
+}
+
+/* Others who are served meanwhile wait for a worker no more often than once in two milliseconds. */
+static void makes_way_now_and_then(void **state)
+{
+	struct sfs_reactor_opts opts = {
+	    .name = "t", .cpu = -1, .idle = SFS_IDLE_ADAPTIVE, .spin_ns = 3600 * SFS_NS_PER_S};
+	struct patient p = {.poller.ops = &patient_ops, .how = YIELDS_SHARED, .least_ns = UINT64_MAX};
+
+	assert_int_equal(sfs_reactor_create(&opts, &p.r), 0);
+	sfs_reactor_add(p.r, &p.poller);
+	assert_int_equal(sfs_reactor_start(p.r), 0);
+	while (atomic_load(&p.arms) < 10)
+		sched_yield();
+	assert_int_equal(sfs_reactor_stop(p.r, SFS_NS_PER_S), 0);
+	sfs_reactor_destroy(p.r);
+	assert_true(p.least_ns >= 2 * SFS_NS_PER_MS);
 }
 
 int main(void)
@@ -389,6 +425,7 @@ int main(void)
 	    cmocka_unit_test(a_long_submission_is_idle_time),
 	    cmocka_unit_test(parties_share_a_reactor),
 	    cmocka_unit_test(spins_less_beside_a_disk),
+	    cmocka_unit_test(makes_way_now_and_then),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

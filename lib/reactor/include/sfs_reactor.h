@@ -114,6 +114,12 @@ void sfs_reactor_answered(struct sfs_reactor *r);
 void sfs_reactor_waits(struct sfs_reactor *r);
 
 /**
+ * Within a turn of a poller: a worker that runs where the reactor does has something to do. As sfs_reactor_waits(), but while others
+ * are served (@shared) the reactor makes way at most once in two milliseconds: each time is one of their requests that waits for the worker.
+ */
+void sfs_reactor_yields(struct sfs_reactor *r, bool shared);
+
+/**
  * Work for @party, whoever that is to the caller, was done at @now_ns. For sfs_reactor_shared(). The reactor's thread.
  */
 void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns);
