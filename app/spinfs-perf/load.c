@@ -84,11 +84,8 @@ static void pl_operation_over(struct perf_lane *lane, struct sfs_fg_req *req, ui
 		lane->c.min_ns = took;
 	job->step = 0;
 	job->start_ns = now;
-	if (SFS_UNLIKELY(lane->quota && lane->c.ops == lane->quota)) {
-		perf_lane_end(lane, now);
-		lane->ended = true;
-		atomic_fetch_sub(&lane->guest->run->lanes_left, 1);
-	}
+	if (SFS_UNLIKELY(lane->quota))
+		perf_lane_counted(lane, now);
 }
 
 static void pl_answered(struct perf_lane *lane, struct sfs_fg_req *req, uint64_t now, bool stop)

@@ -28,6 +28,8 @@ static void po_usage(FILE *to)
 	    "  --write-percent N  of the operations of \"mixed\" (30)\n"
 	    "  --time S --ramp S  seconds to measure (5), after seconds to warm up (1)\n"
 	    "  --ops N            end each guest after N operations, measured from the first\n"
+	    "  --skip N           with --ops: the first N operations of each queue come before and are not "
+	    "measured (0)\n"
 	    "  --rate N           operations a second of each guest; latency counts from when one was due\n"
 	    "  --direct           open with O_DIRECT\n"
 	    "  --verify           check what is read, and after the run what was written\n"
@@ -158,6 +160,7 @@ static const struct option options[] = {{"socket", required_argument, NULL, 's'}
 					{"time", required_argument, NULL, 't'},
 					{"ramp", required_argument, NULL, 'R'},
 					{"ops", required_argument, NULL, 'O'},
+					{"skip", required_argument, NULL, 'k'},
 					{"verify", no_argument, NULL, 'v'},
 					{"guests", required_argument, NULL, 'G'},
 					{"noisy", required_argument, NULL, 'N'},
@@ -241,6 +244,8 @@ static bool po_option(struct perf_opts *o, int c, const char *arg)
 		return po_number(arg, &o->ramp_s);
 	case 'O':
 		return po_bytes(arg, &o->ops);
+	case 'k':
+		return po_bytes(arg, &o->skip);
 	case 'v':
 		return o->work.verify = true;
 	case 'G':
@@ -267,6 +272,8 @@ static const char *po_wrong(const struct perf_opts *o)
 		return "--raw has no guests, no rate and no ceiling";
 	if (o->io_uring && (!o->raw_dir || w->kind != PERF_DATA || !strcmp(w->name, "fsync")))
 		return "--io-uring is for data with --raw";
+	if (o->skip && !o->ops)
+		return "--skip is for --ops";
 	if (o->unpinned && !o->io_uring)
 		return "--unpinned is for --io-uring";
 	if (o->work.verify && (!o->socket_count || w->kind != PERF_DATA || o->ceiling))

@@ -49,7 +49,8 @@ struct perf_opts {
 	struct perf_work noisy[PERF_NOISY_MAX];
 	unsigned noisy_count;
 	unsigned guests;
-	uint64_t ops; /* each guest ends after so many; 0: after time_s */
+	uint64_t ops;  /* each guest ends after so many; 0: after time_s */
+	uint64_t skip; /* and so many of each lane before */
 	double time_s, ramp_s;
 	uint32_t segment; /* 0: one */
 	unsigned ring_size;
@@ -106,7 +107,7 @@ struct perf_lane {
 	struct sfs_fg_req *starved; /* built again when the ring has descriptors */
 	struct sfs_fg_req *idle;    /* with --rate: not due yet */
 	uint64_t interval_ns, due_ns;
-	uint64_t quota; /* with --ops */
+	uint64_t quota, skip; /* with --ops: how many are measured, after how many that are not */
 	bool ended;
 	int fatal;
 	struct perf_count c;
@@ -266,6 +267,8 @@ uint64_t perf_random(struct perf_lane *lane);
 int perf_threads_run(struct perf_run *run, void *(*body)(void *), struct perf_loopback *lb);
 void perf_lane_begin(struct perf_lane *lane, uint64_t now);
 void perf_lane_end(struct perf_lane *lane, uint64_t now);
+/** After each operation of a lane with a quota: the measurement begins after those to skip, and ends with the quota. */
+void perf_lane_counted(struct perf_lane *lane, uint64_t now);
 /** Notices a new phase and returns it; own CPU time is taken at both ends of the measurement. */
 int perf_thread_phase(struct perf_thread *t);
 int perf_cpu_set(const int *cpus, unsigned count, cpu_set_t *set);

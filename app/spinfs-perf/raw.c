@@ -48,11 +48,8 @@ static void pr_loop(struct perf_thread *t, struct perf_job *job, uint8_t *bufs, 
 			lane->c.bytes += (uint64_t)rc;
 		else if (!lane->c.errors++)
 			lane->c.first_error = (int)rc;
-		if (SFS_UNLIKELY(lane->quota && lane->c.ops == lane->quota)) {
-			perf_lane_end(lane, sfs_now_ns());
-			lane->ended = true;
-			atomic_fetch_sub(&t->run->lanes_left, 1);
-		}
+		if (SFS_UNLIKELY(lane->quota))
+			perf_lane_counted(lane, sfs_now_ns());
 		if (!timed)
 			continue;
 		now = sfs_now_ns();

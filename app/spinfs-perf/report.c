@@ -103,7 +103,8 @@ static void rp_json_histogram(FILE *f, const struct sfs_hist_fine *h)
 static void rp_json_object(FILE *f, const struct perf_run *run, const struct perf_count *c, uint64_t errors)
 {
 	const struct perf_opts *o = &run->opts;
-	double cpu_s = o->raw_dir ? run->load_cpu_s : run->daemon.cpu_s;
+	/* With --skip it is that of what was skipped, too. */
+	double cpu_s = o->skip ? 0 : o->raw_dir ? run->load_cpu_s : run->daemon.cpu_s;
 
 	fprintf(f,
 		"{\"version\":1,\"workload\":\"%s\",\"bs_bytes\":%u,\"iodepth\":%u,\"queues\":%u,"

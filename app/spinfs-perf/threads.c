@@ -55,6 +55,22 @@ static double pt_thread_cpu_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / (double)SFS_NS_PER_S;
 }
 
+void perf_lane_counted(struct perf_lane *lane, uint64_t now)
+{
+	struct perf_count before = lane->c;
+
+	if (lane->skip && lane->c.ops == lane->skip) {
+		perf_lane_begin(lane, now);
+		lane->c.errors = before.errors;
+		lane->c.first_error = before.first_error;
+		lane->skip = 0;
+	} else if (!lane->skip && lane->c.ops == lane->quota) {
+		perf_lane_end(lane, now);
+		lane->ended = true;
+		atomic_fetch_sub(&lane->guest->run->lanes_left, 1);
+	}
+}
+
 int perf_thread_phase(struct perf_thread *t)
 {
 	int phase = atomic_load_explicit(&t->run->phase, memory_order_relaxed);
@@ -101,6 +117,7 @@ static int pt_deal(struct perf_run *run, struct perf_thread *t, unsigned threads
 			lane->count = count;
 			lane->rng = 0x853c49e6748fea9bull + n;
 			lane->quota = guest->noisy ? 0 : o->ops / count + (i < o->ops % count);
+			lane->skip = o->skip;
 			lane->ended = o->ops && !guest->noisy && !lane->quota;
 			if (lane->quota)
 				atomic_fetch_add(&run->lanes_left, 1);

@@ -8,7 +8,11 @@
 
 #include "pt_rig.h"
 
-#define ROOT SFS_ROOT_ID
+#define ROOT   SFS_ROOT_ID
+#define LISTED 150
+
+/* What each statx() takes besides. */
+static uint64_t each_statx_ns;
 
 /* How the next unlinkat() or statx() spends that time. */
 static enum long_how {
@@ -76,7 +80,11 @@ int __real_statx(int fd, const char *name, int flags, unsigned mask, struct stat
 int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *st);
 int __wrap_statx(int fd, const char *name, int flags, unsigned mask, struct statx *st)
 {
+	uint64_t until = sfs_now_ns() + each_statx_ns;
+
 	take_long(&how_long_statx);
+	while (each_statx_ns && sfs_now_ns() < until)
+		switches.as_told = true;
 	return __real_statx(fd, name, flags, mask, st);
 }
 
@@ -210,6 +218,43 @@ static void test_long_changes(void **state)
 	rig_stop(r);
 }
 
+/* How many of @count listings of the root, with attributes, workers make. */
+static unsigned listings_on_worker(struct rig *r, unsigned count)
+{
+	uint64_t fh, before = rig_path(r, FUSE_READDIRPLUS, SFS_PATH_WORKER);
+
+	assert_int_equal(fc_opendir(&r->c, ROOT, &fh), 0);
+	for (unsigned i = 0; i < count; i++)
+		assert_true(fc_readdir(&r->c, ROOT, fh, 0, 65536, true, NULL, NULL) > LISTED);
+	assert_int_equal(fc_releasedir(&r->c, ROOT, fh), 0);
+	return (unsigned)(rig_path(r, FUSE_READDIRPLUS, SFS_PATH_WORKER) - before);
+}
+
+/* A listing takes the longer the more there is to list, which is no fault of the filesystem; while others are served they wait for it all the same. */
+static void test_long_listings(void **state)
+{
+	struct rig *r = *state;
+	char name[16];
+	unsigned tries = 0;
+
+	for (unsigned i = 0; i < LISTED; i++) {
+		snprintf(name, sizeof(name), "%u", i);
+		rig_file(r, name, "");
+	}
+	each_statx_ns = 1500; /* together more than a single call may take, and less than these many */
+	rig_start(r, "");
+	while (listings_on_worker(r, 40)) { /* a busy machine may make them longer */
+		rig_stop(r);
+		assert_true(++tries < 50);
+		rig_start(r, "");
+	}
+	r->g.lanes[0].shared = true;
+	while (!listings_on_worker(r, 40))
+		assert_true(++tries < 100);
+	each_statx_ns = 0;
+	rig_stop(r);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -217,6 +262,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_waits_of_fast_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_very_long_calls, rig_setup, rig_teardown),
 	    cmocka_unit_test_setup_teardown(test_long_changes, rig_setup, rig_teardown),
+	    cmocka_unit_test_setup_teardown(test_long_listings, rig_setup, rig_teardown),
 	};
 
 	return cmocka_run_group_tests_name("passthrough_long", tests, NULL, NULL);

@@ -136,6 +136,7 @@ static void test_refused(void **state)
 	    "--raw . --workload getattr --io-uring",
 	    "--loopback --workload read --io-uring",
 	    "--raw . --workload read --unpinned",
+	    "--raw . --workload read --skip 1",
 	    "--loopback --workload read more",
 	    "--loopback --workload read --unheard-of",
 	};
@@ -216,6 +217,31 @@ static void test_raw_queue(void **state)
 	assert_true(c.hist.max_ns >= (c.stop_ns - c.start_ns) * 19 / 20 / rows);
 }
 
+/* What comes before the measurement counts for nothing but its errors. */
+static void test_skip(void **state)
+{
+	struct perf_run run = {.lanes_left = 1};
+	struct perf_guest guest = {.run = &run};
+	struct perf_lane lane = {.guest = &guest, .quota = 2, .skip = 3};
+
+	lane.c = (struct perf_count){.ops = 2, .bytes = 10, .errors = 1, .first_error = -EIO};
+	perf_lane_counted(&lane, 100);
+	assert_int_equal(lane.c.ops, 2);
+	lane.c.ops = 3;
+	perf_lane_counted(&lane, 200);
+	assert_int_equal(lane.c.ops, 0);
+	assert_int_equal(lane.c.bytes, 0);
+	assert_int_equal(lane.c.errors, 1);
+	assert_int_equal(lane.c.first_error, -EIO);
+	assert_false(lane.ended);
+	lane.c.ops = 2;
+	perf_lane_counted(&lane, 300);
+	assert_true(lane.ended);
+	assert_int_equal(run.lanes_left, 0);
+	assert_int_equal(lane.c.stop_ns - lane.c.start_ns, 100);
+	assert_int_equal(raw_count("--workload create --skip 100 --ops 5").ops, 5);
+}
+
 /* The oldest of five files goes when a new one has come. */
 static void test_raw_create(void **state)
 {
@@ -235,6 +261,7 @@ int main(void)
 	    cmocka_unit_test(test_noisy),     cmocka_unit_test(test_refused),
 	    cmocka_unit_test(test_names),     cmocka_unit_test(test_contents),
 	    cmocka_unit_test(test_raw_queue), cmocka_unit_test(test_raw_create),
+	    cmocka_unit_test(test_skip),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -62,6 +62,7 @@ static bool pt_plus_add(struct sfs_req *req, int dirfd, struct sfs_dirbuf *d, co
 
 	if (!sfs_dirbuf_fits(d, name_bytes, true))
 		return false;
+	req->looked++;
 	if (is_dots(e->d_name) || pt_enter_name(req, op->node, dirfd, e->d_name, false, false, &entry) != 0)
 		entry =
 		    (struct fuse_entry_out){.attr.ino = e->d_ino, .attr.mode = DTTOIF((uint32_t)e->d_type)};

@@ -155,6 +155,8 @@ struct sfs_req {
 	struct sfs_io io;
 	struct sfs_call call;
 	int64_t (*call_fn)(struct sfs_req *req);
+	uint32_t
+	    looked; /* objects that a function of sfs_req_block() looked at, if many: counted by it, from 0 */
 	uint64_t wait_epoch;
 	uint32_t lock_wait; /* of a waiter for a record lock: its place in the session's table + 1 */
 	char tail[SFS_REQ_TAIL_BYTES];
@@ -188,7 +190,8 @@ int sfs_req_call(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_re
 
 /**
  * As sfs_req_call(), but inline where the share's policy lets blocking calls run on the reactor (sfs_block_policy): then
- * fn has run when this returns, and the operation is entered again at @step at once.
+ * fn has run when this returns, and the operation is entered again at @step at once. What it took is judged: where it is long for
+ * what was done (req->looked), workers get the next ones.
  */
 int sfs_req_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_req *req));
 
