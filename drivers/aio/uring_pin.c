@@ -184,16 +184,13 @@ static void pin_free(struct sfs_aio_pin *pin)
 	free(p);
 }
 
-static bool knows_vectors(const struct io_uring *ring)
+static bool knows_vectors(struct io_uring *ring)
 {
-	struct {
-		struct io_uring_probe probe;
-		struct io_uring_probe_op ops[UR_OP_WRITEV_FIXED + 1];
-	} arg = {0};
+	struct io_uring_probe *probe = io_uring_get_probe_ring(ring);
+	bool knows = probe && io_uring_opcode_supported(probe, UR_OP_WRITEV_FIXED);
 
-	return io_uring_register((unsigned)ring->ring_fd, IORING_REGISTER_PROBE, &arg,
-				 SFS_ARRAY_SIZE(arg.ops)) == 0 &&
-	       arg.ops[UR_OP_WRITEV_FIXED].flags & IO_URING_OP_SUPPORTED;
+	io_uring_free_probe(probe);
+	return knows;
 }
 
 int ur_pin_begin(const struct sfs_aio_pin_opts *o, struct sfs_aio_pin **out)

@@ -263,7 +263,7 @@ static void test_pinned_write(void **state)
 static bool knows_segments(void)
 {
 	struct io_uring_probe *probe = io_uring_get_probe();
-	bool knows = probe && probe->last_op >= 61 && probe->ops[61].flags & IO_URING_OP_SUPPORTED;
+	bool knows = probe && io_uring_opcode_supported(probe, 61);
 
 	io_uring_free_probe(probe);
 	return knows;
