@@ -71,9 +71,8 @@ struct sfs_aio_opts {
 	struct sfs_workers_client *workers; /* do what would block the engine; the caller's; sim needs none */
 	uint64_t file_bit;           /* this instance's in sfs_aio_file.holders; 0: it keeps no files */
 	struct sfs_reactor *reactor; /* woken when a worker finishes; NULL: nobody */
-	struct sfs_aio_pin
-	    *pin;      /* of the same engine; the instance takes a reference of its own. NULL: none */
-	uint64_t seed; /* sim: where its randomness comes from */
+	struct sfs_aio_pin *pin;     /* same engine's; the instance keeps a reference. NULL: none */
+	uint64_t seed;               /* sim: where its randomness comes from */
 };
 
 struct sfs_aio;

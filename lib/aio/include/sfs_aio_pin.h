@@ -24,11 +24,10 @@ struct sfs_aio_pin_opts {
 	const char *name;            /* the guest's, for the log; copied */
 	const struct iovec *regions; /* multiples of a page, apart from each other; the array need not stay */
 	unsigned count;              /* 1 to SFS_AIO_PIN_REGIONS_MAX */
-	struct sfs_workers_client
-	    *workers; /* one of them does it, which takes seconds for a guest whose memory is not there yet */
-	void (*release)(
-	    void *
-		ctx); /* the memory is not used any more and may be unmapped; not on a reactor. After success only */
+	/* One of them pins, which takes seconds for a guest whose memory is not there yet. */
+	struct sfs_workers_client *workers;
+	/* Called once after success, not on a reactor: the memory is not used any more and may be unmapped. */
+	void (*release)(void *ctx);
 	void *ctx;
 };
 

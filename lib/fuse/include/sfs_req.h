@@ -155,8 +155,7 @@ struct sfs_req {
 	struct sfs_io io;
 	struct sfs_call call;
 	int64_t (*call_fn)(struct sfs_req *req);
-	uint32_t
-	    looked; /* objects that a function of sfs_req_block() looked at, if many: counted by it, from 0 */
+	uint32_t looked; /* objects looked at, as the function of sfs_req_block() says; 0: it does not */
 	uint64_t wait_epoch;
 	uint32_t lock_wait; /* of a waiter for a record lock: its place in the session's table + 1 */
 	char tail[SFS_REQ_TAIL_BYTES];
