@@ -84,8 +84,8 @@ static void pl_operation_over(struct perf_lane *lane, struct sfs_fg_req *req, ui
 		lane->c.min_ns = took;
 	job->step = 0;
 	job->start_ns = now;
-	if (SFS_UNLIKELY(lane->quota))
-		perf_lane_counted(lane, now);
+	if (SFS_UNLIKELY(perf_lane_due(lane)))
+		perf_lane_turns(lane, now);
 }
 
 static void pl_answered(struct perf_lane *lane, struct sfs_fg_req *req, uint64_t now, bool stop)

@@ -299,16 +299,18 @@ bool perf_reply_create(struct perf_job *job, struct sfs_fg_req *req)
 	return job->step++ == 3;
 }
 
-/* As many files at a time as requests in flight would have: the oldest one goes when a new one has come. */
-static int pn_raw_end(struct perf_held *oldest, int dir_fd)
+static int pn_raw_end(struct perf_held *held, int dir_fd)
 {
-	int fd = oldest->fd;
+	int fd = held->fd;
 
-	oldest->fd = -1;
-	return fd >= 0 && (close(fd) < 0 || unlinkat(dir_fd, oldest->name, 0) < 0) ? -errno : 0;
+	held->fd = -1;
+	return fd >= 0 && (close(fd) < 0 || unlinkat(dir_fd, held->name, 0) < 0) ? -errno : 0;
 }
 
-/* @entry: with what an answer to CREATE says, and what the file is known by afterwards. */
+/*
+ * As many files at a time as requests in flight would have: the oldest one makes room for a new one. @entry: with what an answer to CREATE says, and what the file is
+ * known by afterwards.
+ */
 static int64_t pn_raw_create(struct perf_job *job, int dir_fd, bool entry)
 {
 	union {
@@ -316,10 +318,11 @@ static int64_t pn_raw_create(struct perf_job *job, int dir_fd, bool entry)
 		char room[sizeof(struct file_handle) + MAX_HANDLE_SZ];
 	} u = {.h = {.handle_bytes = MAX_HANDLE_SZ}};
 	struct perf_held *held = &job->held[job->serial % job->lane->guest->work.iodepth];
-	struct perf_held *oldest = &job->held[(job->serial + 1) % job->lane->guest->work.iodepth];
 	struct statx stx;
-	int mount_id;
+	int mount_id, rc = pn_raw_end(held, dir_fd);
 
+	if (rc < 0)
+		return rc;
 	perf_new_name(job);
 	held->fd = openat(dir_fd, job->name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
 	if (held->fd < 0)
@@ -328,7 +331,7 @@ static int64_t pn_raw_create(struct perf_job *job, int dir_fd, bool entry)
 	if (entry && (statx(held->fd, "", AT_EMPTY_PATH, STATX_BASIC_STATS | STATX_BTIME, &stx) < 0 ||
 		      name_to_handle_at(held->fd, "", &u.h, &mount_id, AT_EMPTY_PATH) < 0))
 		return -errno;
-	return pn_raw_end(oldest, dir_fd);
+	return 0;
 }
 
 int64_t perf_raw_create(struct perf_job *job, int dir_fd, void *buf)

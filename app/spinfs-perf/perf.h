@@ -141,13 +141,13 @@ struct perf_run {
 	double ceiling_ops_s;
 };
 
-/** One operation in flight: some requests, one after the other, in the same slot. */
-/* A file that the bare loop has made and not yet removed. */
+/** A file that the bare loop has made and not yet removed. */
 struct perf_held {
 	int fd; /* -1: none */
 	char name[64];
 };
 
+/** One operation in flight: some requests, one after the other, in the same slot. */
 struct perf_job {
 	struct perf_lane *lane;
 	unsigned id;
@@ -267,8 +267,13 @@ uint64_t perf_random(struct perf_lane *lane);
 int perf_threads_run(struct perf_run *run, void *(*body)(void *), struct perf_loopback *lb);
 void perf_lane_begin(struct perf_lane *lane, uint64_t now);
 void perf_lane_end(struct perf_lane *lane, uint64_t now);
-/** After each operation of a lane with a quota: the measurement begins after those to skip, and ends with the quota. */
-void perf_lane_counted(struct perf_lane *lane, uint64_t now);
+/** Whether an operation that was just counted begins the measurement (the last to skip) or ends it (the last of the quota). */
+static inline bool perf_lane_due(const struct perf_lane *lane)
+{
+	return lane->quota && lane->c.ops == (lane->skip ? lane->skip : lane->quota);
+}
+/** Does so. */
+void perf_lane_turns(struct perf_lane *lane, uint64_t now);
 /** Notices a new phase and returns it; own CPU time is taken at both ends of the measurement. */
 int perf_thread_phase(struct perf_thread *t);
 int perf_cpu_set(const int *cpus, unsigned count, cpu_set_t *set);

@@ -48,8 +48,8 @@ static void pr_loop(struct perf_thread *t, struct perf_job *job, uint8_t *bufs, 
 			lane->c.bytes += (uint64_t)rc;
 		else if (!lane->c.errors++)
 			lane->c.first_error = (int)rc;
-		if (SFS_UNLIKELY(lane->quota))
-			perf_lane_counted(lane, sfs_now_ns());
+		if (SFS_UNLIKELY(perf_lane_due(lane)))
+			perf_lane_turns(lane, sfs_now_ns());
 		if (!timed)
 			continue;
 		now = sfs_now_ns();

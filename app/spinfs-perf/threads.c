@@ -55,16 +55,17 @@ static double pt_thread_cpu_s(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / (double)SFS_NS_PER_S;
 }
 
-void perf_lane_counted(struct perf_lane *lane, uint64_t now)
+void perf_lane_turns(struct perf_lane *lane, uint64_t now)
 {
-	struct perf_count before = lane->c;
+	uint64_t errors = lane->c.errors;
+	int first_error = lane->c.first_error;
 
-	if (lane->skip && lane->c.ops == lane->skip) {
+	if (lane->skip) {
 		perf_lane_begin(lane, now);
-		lane->c.errors = before.errors;
-		lane->c.first_error = before.first_error;
+		lane->c.errors = errors;
+		lane->c.first_error = first_error;
 		lane->skip = 0;
-	} else if (!lane->skip && lane->c.ops == lane->quota) {
+	} else {
 		perf_lane_end(lane, now);
 		lane->ended = true;
 		atomic_fetch_sub(&lane->guest->run->lanes_left, 1);

@@ -381,6 +381,19 @@ static int check_pin(struct check *c, unsigned idx)
 			      engines[engine]);
 }
 
+/* One of them may pin for seconds. */
+static int check_pin_workers(struct check *c, unsigned idx)
+{
+	const struct spinfsd_device_config *d = &c->cfg->devices[idx];
+
+	CHECK_PATH(path, "devices[%u].pin_memory", idx);
+	if (!d->pin_memory || (d->limits.workers > 1 && c->cfg->workers.count > 1))
+		return 0;
+	return sfs_conf_error(&c->root, path, c->err,
+			      "needs a worker beside those that serve the guest: at least 2 of workers.count "
+			      "and limits.workers");
+}
+
 static int check_socket(struct check *c, unsigned idx)
 {
 	struct spinfsd_socket_config *s = &c->cfg->devices[idx].socket;
@@ -532,6 +545,8 @@ static int check_all(struct check *c)
 			rc = check_tag(c, i);
 		if (rc == 0)
 			rc = check_pin(c, i);
+		if (rc == 0)
+			rc = check_pin_workers(c, i);
 		if (rc == 0)
 			rc = check_driver(c, i);
 		if (rc == 0)

@@ -74,6 +74,9 @@ static int ur_make_ring(struct ur *ur, unsigned depth)
 	return rc;
 }
 
+#define UR_ALLOWED_PINNED  3u
+#define UR_ALLOWED_VECTORS 2u
+
 /* What the ring may ever be used for, whoever gets hold of it. What the kernel does not know it would not take here either. */
 static void ur_restrict(struct ur *ur)
 {
@@ -87,20 +90,20 @@ static void ur_restrict(struct ur *ur)
 	    {.opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED, .sqe_flags = IOSQE_FIXED_FILE},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_IOWQ_AFF},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = IORING_REGISTER_FILES_UPDATE},
-	    /* With pinned memory. */
+	    /* With pinned memory: UR_ALLOWED_PINNED more. */
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_READ_FIXED},
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = IORING_OP_WRITE_FIXED},
 	    {.opcode = IORING_RESTRICTION_REGISTER_OP, .register_op = UR_REGISTER_CLONE_BUFFERS},
-	    /* Where the kernel knows them, too. */
+	    /* Where the kernel knows them: UR_ALLOWED_VECTORS more. */
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = UR_OP_READV_FIXED},
 	    {.opcode = IORING_RESTRICTION_SQE_OP, .sqe_op = UR_OP_WRITEV_FIXED},
 	};
 	unsigned count = SFS_ARRAY_SIZE(allowed);
 
+	if (!ur->pin || !ur_pin_vectors(ur->pin))
+		count -= UR_ALLOWED_VECTORS;
 	if (!ur->pin)
-		count -= 5;
-	else if (!ur_pin_vectors(ur->pin))
-		count -= 2;
+		count -= UR_ALLOWED_PINNED;
 	/* By its number: liburing 2.3 exports no function for it. */
 	ur_without(
 	    &said, "restrictions",

@@ -93,19 +93,19 @@ def options(args):
     return words
 
 
-def perf(host, target, args, cpu=None):
-    """Runs spinfs-perf: @target is ["--socket", ...], ["--raw", ...] or ["--loopback"]. Its result."""
+def perf(host, target, args, cpu=None, under=()):
+    """Runs spinfs-perf: @target is ["--socket", ...], ["--raw", ...] or ["--loopback"]; @under: a program that runs it. Its result."""
     merged = {"time": host.time_s, "ramp": host.ramp_s, "cpus": host.load_cpu if cpu is None else cpu, **args}
-    command = ["numactl", f"--physcpubind={merged['cpus']}", "--localalloc", host.perf, *target,
+    command = ["numactl", f"--physcpubind={merged['cpus']}", "--localalloc", *under, host.perf, *target,
                *options(merged), "--json", "-"]
     if target == ["--loopback"]:
         command = [host.perf, *target, *options({**merged, "daemon_cpus": host.daemon_cpu}), "--json", "-"]
     return json.loads(run(command, timeout=merged["time"] + merged["ramp"] + PREPARATION_S))
 
 
-def raw(host, args, folder=None):
+def raw(host, args, folder=None, under=()):
     """The bare core: the daemon's CPU, the same files."""
-    return perf(host, ["--raw", folder or host.share], args, host.daemon_cpu)
+    return perf(host, ["--raw", folder or host.share], args, host.daemon_cpu, under)
 
 
 def settle():

@@ -132,6 +132,9 @@ def lost_kicks(host, case, number):
     return {}
 
 
+COUNT_CALLS = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter"]
+
+
 def system_calls(host, case, number):
     """Counted by perf(1) over the middle of a run."""
     results = {}
@@ -142,17 +145,14 @@ def system_calls(host, case, number):
 
             def look(pids=",".join(map(str, daemon.pids())), count=count):
                 time.sleep(1.5)
-                command = ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p", pids, "--", "sleep", "1"]
-                done = subprocess.run(command, capture_output=True, text=True, check=False)
-                count += [line.split(",")[0] for line in done.stderr.splitlines() if "sys_enter" in line]
+                command = [*COUNT_CALLS, "-p", pids, "--", "sleep", "1"]
+                count.append(subprocess.run(command, capture_output=True, text=True, check=False).stderr)
 
             thread = threading.Thread(target=look)
             thread.start()
             result = measure.perf(host, ["--socket", daemon.sockets[0]], args)
             thread.join()
-            if not count or not count[0].isdigit():
-                raise MeasureError("perf cannot count system calls here")
-            results[name] = {**result, "calls_op": int(count[0]) / result["ops_s"]}
+            results[name] = {**result, "calls_op": calls_counted(count[0]) / result["ops_s"]}
     with host.attempt("raw"):
         results["raw"] = bare_calls(host, {**args, "ramp": 0, "io_uring": True})
     return results
@@ -160,14 +160,18 @@ def system_calls(host, case, number):
 
 def bare_calls(host, args):
     """The bare loop's, from its beginning to its end."""
-    done = subprocess.run(["numactl", f"--physcpubind={host.daemon_cpu}", "perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter",
-                           host.perf, "--raw", host.share, *measure.options({**args, "cpus": host.daemon_cpu}), "--json", "-"],
-                          capture_output=True, text=True, check=False, timeout=measure.PREPARATION_S)
-    count = [line.split(",")[0] for line in done.stderr.splitlines() if "sys_enter" in line]
-    if done.returncode or not count or not count[0].isdigit():
-        raise MeasureError((done.stderr or "perf cannot count system calls here").strip()[-300:])
-    result = json.loads(done.stdout)
-    return {**result, "calls_op": int(count[0]) / result["ops"]}
+    counts = f"{host.scratch}/calls"
+    result = measure.raw(host, args, under=[*COUNT_CALLS, "-o", counts])
+    with open(counts) as text:
+        return {**result, "calls_op": calls_counted(text.read()) / result["ops"]}
+
+
+def calls_counted(text):
+    """The number in what perf(1) printed."""
+    count = [line.split(",")[0] for line in text.splitlines() if "sys_enter" in line]
+    if not count or not count[0].isdigit():
+        raise MeasureError("perf cannot count system calls here")
+    return int(count[0])
 
 
 def queues(host, case, number):

@@ -29,18 +29,7 @@ static void gap(uint64_t ns)
 /* Voluntary context switches of a thread of the daemon. */
 static uint64_t thread_sleeps(const struct fn_env *env, pid_t tid)
 {
-	unsigned long long count = UINT64_MAX;
-	char path[64], line[128];
-
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", env->pid, tid);
-	FILE *f = fopen(path, "r");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "voluntary_ctxt_switches: %llu", &count) == 1)
-			break;
-	fclose(f);
-	assert_true(count != UINT64_MAX);
-	return count;
+	return fn_status(env, tid, "voluntary_ctxt_switches:");
 }
 
 /* Nanoseconds on a CPU, of all threads of the daemon. */

@@ -285,19 +285,9 @@ static void test_stop_and_restart_under_load(struct fn_env *env)
 /* --- pinned memory --- */
 
 /* KiB of the daemon's memory that are pinned, as the kernel counts them. */
-static unsigned long pinned_kib(const struct fn_env *env)
+static uint64_t pinned_kib(const struct fn_env *env)
 {
-	char line[128], path[64];
-	unsigned long kib = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/status", env->pid);
-	FILE *f = fopen(path, "r");
-	assert_non_null(f);
-	while (fgets(line, sizeof(line), f))
-		if (sscanf(line, "VmPin: %lu kB", &kib) == 1)
-			break;
-	fclose(f);
-	return kib;
+	return fn_status(env, env->pid, "VmPin:");
 }
 
 /* Pinned is what the guest's table holds, as long as it does; I/O goes on meanwhile, and meets no page of the table before. */

@@ -166,6 +166,8 @@ bool fn_figure_is(const struct fn_env *env, const char *path, const char *text);
 /** What the system says of the daemon: descriptors, lines of maps. */
 unsigned fn_fd_count(const struct fn_env *env);
 unsigned fn_map_count(const struct fn_env *env);
+/** The number behind @key ("VmPin:") in the status of the daemon's thread @tid. Fails the test where there is none. */
+uint64_t fn_status(const struct fn_env *env, pid_t tid, const char *key);
 /** The thread of the daemon with this name, 0: none. */
 pid_t fn_thread(const struct fn_env *env, const char *name);
 

@@ -259,6 +259,26 @@ unsigned fn_map_count(const struct fn_env *env)
 	return count;
 }
 
+uint64_t fn_status(const struct fn_env *env, pid_t tid, const char *key)
+{
+	char path[64], line[128];
+	size_t len = strlen(key);
+	bool found = false;
+	uint64_t value = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", env->pid, tid);
+	FILE *f = fopen(path, "r");
+	assert_non_null(f);
+	while (!found && fgets(line, sizeof(line), f)) {
+		found = strncmp(line, key, len) == 0;
+		if (found)
+			value = strtoull(line + len, NULL, 10);
+	}
+	fclose(f);
+	assert_true(found);
+	return value;
+}
+
 pid_t fn_thread(const struct fn_env *env, const char *name)
 {
 	char path[128], comm[32] = "";

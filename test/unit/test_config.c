@@ -333,6 +333,16 @@ static void test_device_errors(void **state)
 	    "{\"io\":{\"engine\":\"libaio\"},\n\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},"
 	    "\"pin_memory\":true,\"fs\":{\"driver\":\"mem\"}}]}",
 	    "F:2:59: devices[0].pin_memory: io.engine \"libaio\" has no use for it, use io_uring");
+	expect_error(
+	    "{\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\"limits\":{\"workers\":1},\n"
+	    "\"pin_memory\":true,\"fs\":{\"driver\":\"mem\"}}]}",
+	    "F:2:14: devices[0].pin_memory: needs a worker beside those that serve the guest: at least 2 of "
+	    "workers.count and limits.workers");
+	expect_error(
+	    "{\"workers\":{\"count\":1},\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\n"
+	    "\"pin_memory\":true,\"fs\":{\"driver\":\"mem\"}}]}",
+	    "F:2:14: devices[0].pin_memory: needs a worker beside those that serve the guest: at least 2 of "
+	    "workers.count and limits.workers");
 	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{\"fd\":3}}]}",
 		     "F:1:34: devices[0].socket.fd: unknown key");
 	expect_error("{\"devices\":[{\"tag\":\"t\",\"socket\":{\"path\":\"/s\"},\"fs\":{}}]}",

@@ -225,24 +225,27 @@ static void test_skip(void **state)
 	struct perf_lane lane = {.guest = &guest, .quota = 2, .skip = 3};
 
 	lane.c = (struct perf_count){.ops = 2, .bytes = 10, .errors = 1, .first_error = -EIO};
-	perf_lane_counted(&lane, 100);
-	assert_int_equal(lane.c.ops, 2);
+	assert_false(perf_lane_due(&lane));
 	lane.c.ops = 3;
-	perf_lane_counted(&lane, 200);
+	assert_true(perf_lane_due(&lane));
+	perf_lane_turns(&lane, 200);
 	assert_int_equal(lane.c.ops, 0);
 	assert_int_equal(lane.c.bytes, 0);
 	assert_int_equal(lane.c.errors, 1);
 	assert_int_equal(lane.c.first_error, -EIO);
 	assert_false(lane.ended);
+	lane.c.ops = 1;
+	assert_false(perf_lane_due(&lane));
 	lane.c.ops = 2;
-	perf_lane_counted(&lane, 300);
+	assert_true(perf_lane_due(&lane));
+	perf_lane_turns(&lane, 300);
 	assert_true(lane.ended);
 	assert_int_equal(run.lanes_left, 0);
 	assert_int_equal(lane.c.stop_ns - lane.c.start_ns, 100);
 	assert_int_equal(raw_count("--workload create --skip 100 --ops 5").ops, 5);
 }
 
-/* The oldest of five files goes when a new one has come. */
+/* The oldest of five files makes room for a new one; the last five are removed in the end. */
 static void test_raw_create(void **state)
 {
 	struct perf_count c = raw_count("--workload create --iodepth 5 --ops 203");
