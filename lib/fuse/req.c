@@ -26,8 +26,9 @@
 #define SHARE_SMALL_MAX    4096 /* so much mostly is in one, and counts half */
 #define SHARE_SEGMENT_NS   4    /* to walk a descriptor */
 
-/* What it may take to look at one of the objects of a listing, on any host. */
-#define LOOK_US 4
+/* What it may take to look at one of the objects of a listing, on any host, and what it counts. */
+#define LOOK_US       4
+#define SHARE_LOOK_NS 1000
 
 /* I/Os that go to a busy disk together, while requests come turn after turn. */
 #define SUBMIT_TOGETHER     8
@@ -220,15 +221,12 @@ int sfs_req_call(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_re
 	return SFS_PARKED;
 }
 
-/*
- * What a call that began at @begin took, less what it usually takes to look at so many objects. While others are served
- * nothing is taken off: they waited for all of it.
- */
+/* What a call that began at @begin took, less what it usually takes to look at so many objects. */
 static uint64_t call_ticks(const struct sfs_req *req, uint64_t begin)
 {
 	uint64_t took = sfs_ticks() - begin, usual;
 
-	if (SFS_LIKELY(!req->looked) || req->lane->shared)
+	if (SFS_LIKELY(!req->looked))
 		return took;
 	usual = (uint64_t)req->looked * LOOK_US * sfs_ticks_per_us();
 	return took > usual ? took - usual : 0;
@@ -240,13 +238,13 @@ int sfs_req_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_r
 	struct sfs_session *se = req->session;
 	uint64_t begin;
 
+	req->looked = 0;
 	switch (se->policy) {
 	case SFS_BLOCK_NEVER:
 		return sfs_req_call(req, step, fn);
 	case SFS_BLOCK_AUTO:
 		if (sfs_session_is_slow(se, kind, req->lane->now_ns))
 			return sfs_req_call(req, step, fn);
-		req->looked = 0;
 		begin = sfs_ticks();
 		req->res = fn(req);
 		sfs_session_call_cost(se, kind, call_ticks(req, begin));
@@ -255,6 +253,7 @@ int sfs_req_block(struct sfs_req *req, uint16_t step, int64_t (*fn)(struct sfs_r
 		req->res = fn(req);
 		break;
 	}
+	sfs_req_share_looked(req, req->looked);
 	req->step = step;
 	return SFS_AGAIN;
 }
@@ -404,6 +403,17 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step)
 	return SFS_PARKED;
 }
 
+/* What does not fit into the rest of a turn begins one of its own rather than with a small piece of this. */
+static bool share_begins(struct sfs_lane *lane, bool fits)
+{
+	if (!fits && lane->share_cut) {
+		lane->share_ns = 0;
+		return false;
+	}
+	lane->share_cut = true;
+	return true;
+}
+
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 {
 	struct sfs_lane *lane = req->lane;
@@ -412,16 +422,28 @@ uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 	if (sfs_lane_sated(lane))
 		return 0;
 	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SFS_REQ_SHARE_MIN);
-	/* What does not fit begins a turn of its own rather than with a small piece of this one. */
-	if (want > room && lane->share_cut) {
-		lane->share_ns = 0;
+	if (!share_begins(lane, want <= room))
 		return 0;
-	}
-	lane->share_cut = true;
 	want = SFS_MIN(want, room);
 	lane->share_ns -=
 	    (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS / (want <= SHARE_SMALL_MAX ? 2 : 1));
 	return want;
+}
+
+uint32_t sfs_req_share_objects(struct sfs_req *req, uint32_t want)
+{
+	struct sfs_lane *lane = req->lane;
+	uint32_t room;
+
+	if (sfs_lane_sated(lane))
+		return 0;
+	room = SFS_MAX((uint32_t)(lane->share_ns / SHARE_LOOK_NS), SFS_REQ_SHARE_OBJECTS);
+	return share_begins(lane, want <= room) ? SFS_MIN(want, room) : 0;
+}
+
+void sfs_req_share_looked(struct sfs_req *req, uint32_t objects)
+{
+	req->lane->share_ns -= (int64_t)objects * SHARE_LOOK_NS;
 }
 
 /* --- resuming: steps 1 and 2 of a turn --- */

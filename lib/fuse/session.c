@@ -528,6 +528,13 @@ bool sfs_dirbuf_fits(const struct sfs_dirbuf *d, uint32_t name_bytes, bool plus)
 	return dirent_bytes(name_bytes, plus) <= d->bytes - d->used;
 }
 
+uint32_t sfs_dirbuf_objects(const struct sfs_dirbuf *d, bool plus)
+{
+	uint32_t most = (d->bytes - d->used) / dirent_bytes(1, plus);
+
+	return 1 + (plus ? most : most / SFS_REQ_NAMES_PER_OBJECT);
+}
+
 bool sfs_dirbuf_add(struct sfs_dirbuf *d, const char *name, uint32_t name_bytes, uint64_t ino, uint64_t off,
 		    uint32_t type, const struct fuse_entry_out *entry)
 {

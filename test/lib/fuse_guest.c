@@ -229,6 +229,7 @@ void fg_turn(struct fg *g, unsigned lane)
 {
 	struct sfs_lane *l = &g->lanes[lane];
 
+	g->turns[lane]++;
 	l->now_ns = sfs_now_ns();
 	sfs_group_begin(l->group, l->group->requests);
 	if (!sfs_lane_resume(l) && !l->ended.first)

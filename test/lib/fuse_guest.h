@@ -23,6 +23,7 @@ struct fg {
 	struct sfs_group group; /* of all lanes, where a test has no other; requests: as the test wants */
 	struct sfs_lane lanes[FG_LANES_MAX];
 	unsigned lane_count;
+	uint64_t turns[FG_LANES_MAX]; /* each has had */
 	const struct sfs_aio_ops *engine;
 	uint64_t init_flags;                            /* what the guest offers at INIT */
 	uint32_t uid, gid, pid;                         /* the caller of the requests to come */

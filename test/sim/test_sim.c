@@ -146,8 +146,10 @@ static const struct {
     {FUSE_FSYNC, SIM_PARK_CALL, STEP(1)},
     {FUSE_FSYNCDIR, SIM_PARK_CALL, STEP(1)},
     {FUSE_OPENDIR, SIM_PARK_CALL, STEP(1)},
-    {FUSE_READDIR, SIM_PARK_CALL, STEP(1)},
-    {FUSE_READDIRPLUS, SIM_PARK_CALL, STEP(1)},
+    {FUSE_READDIR, SIM_PARK_CALL, STEP(4)},
+    {FUSE_READDIRPLUS, SIM_PARK_CALL, STEP(4)},
+    {FUSE_READDIR, SIM_PARK_YIELD, STEP(1) | STEP(3)}, /* of the driver mem, and of passthrough */
+    {FUSE_READDIRPLUS, SIM_PARK_YIELD, STEP(1) | STEP(3)},
     {FUSE_SETXATTR, SIM_PARK_CALL, STEP(1)},
     {FUSE_GETXATTR, SIM_PARK_CALL, STEP(1)},
     {FUSE_LISTXATTR, SIM_PARK_CALL, STEP(1)},
@@ -202,11 +204,11 @@ static void coverage_print(const struct sim_coverage *c)
 	for (unsigned op = 0; op < SFS_OP_COUNT; op++)
 		if (c->done[op])
 			printf("%-16s %7llu done %7llu failed; parked at steps: io %llx call %llx wait %llx "
-			       "barrier %llx\n",
+			       "barrier %llx yield %llx\n",
 			       sfs_op_get(op)->name, (unsigned long long)c->done[op],
 			       (unsigned long long)c->failed[op], (unsigned long long)c->parked[op][0],
 			       (unsigned long long)c->parked[op][1], (unsigned long long)c->parked[op][2],
-			       (unsigned long long)c->parked[op][3]);
+			       (unsigned long long)c->parked[op][3], (unsigned long long)c->parked[op][4]);
 	printf("engine full %llu, slots full %llu, ring full %llu, races %llu, restarts %llu, inits %llu, "
 	       "short reads %llx writes %llx\n",
 	       (unsigned long long)c->engine_full, (unsigned long long)c->slots_full,

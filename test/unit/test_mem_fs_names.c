@@ -303,12 +303,38 @@ static void test_readdirplus(void **state)
 	assert_nothing_left();
 }
 
+/* Beside other guests a turn has three objects or so, or as many times eight names. */
+static void test_listings_take_turns(void **state)
+{
+	uint64_t d = make_dir(ROOT, "d"), fh, turns;
+
+	list_names_make(d);
+	assert_int_equal(fc_opendir(c, d, &fh), 0);
+	guest.lanes[0].shared = true;
+	fg_turn(&guest, 0);
+	for (unsigned plus = 0; plus <= 1; plus++) {
+		struct seen s = {0};
+
+		turns = guest.turns[0];
+		while (fc_readdir(c, d, fh, s.last_off, 65536, plus, see, &s) > 0)
+			;
+		assert_int_equal(s.count, LIST_NAMES + 2);
+		for (unsigned i = 0; i < LIST_NAMES; i++)
+			assert_int_equal(s.times[i], 1);
+		assert_true(guest.turns[0] - turns >= LIST_NAMES / (plus ? 5 : 40));
+	}
+	list_names_remove(d, 0, 1);
+	assert_int_equal(fc_releasedir(c, d, fh), 0);
+	assert_int_equal(fc_rmdir(c, ROOT, "d"), 0);
+	assert_nothing_left();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    T(test_root_and_lookup),      T(test_make_and_remove), T(test_special_files),
 	    T(test_hard_links),           T(test_rename),          T(test_readdir),
-	    T(test_readdir_under_change), T(test_readdirplus),
+	    T(test_readdir_under_change), T(test_readdirplus),     T(test_listings_take_turns),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

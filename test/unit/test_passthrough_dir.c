@@ -157,7 +157,52 @@ static void test_readdirplus(void **state)
 	readdirplus_counts(*state, ", \"inline_blocking\": \"never\"");
 }
 
+static void listings_take_turns(struct rig *r, const char *options, bool opened)
+{
+	static const uint32_t sizes[] = {400, 4096, 32768, 65536};
+	struct listing *l = calloc(1, sizeof(*l));
+	uint64_t fh = 0, before;
+
+	rig_start(r, options);
+	if (opened)
+		assert_int_equal(fc_opendir(&r->c, ROOT, &fh), 0);
+	r->g.lanes[0].shared = true;
+	fg_turn(&r->g, 0);
+	for (unsigned i = 0; i < 2 * SFS_ARRAY_SIZE(sizes); i++) {
+		bool plus = i % 2;
+
+		memset(l, 0, sizeof(*l));
+		l->r = r;
+		before = r->g.turns[0];
+		list_all(r, fh, 0, sizes[i / 2], plus, l);
+		check_listing(l);
+		assert_int_equal(l->nodes, plus ? ENTRIES : 0);
+		/* A piece is three objects, or some dozen names: what is read at once. */
+		assert_true(r->g.turns[0] - before >= ENTRIES / (plus ? 5 : 40));
+	}
+	/* Looked up as often as they were listed. */
+	for (unsigned i = 0; i < l->count; i++) {
+		if (!l->nodeids[i])
+			continue;
+		fc_forget(&r->c, l->nodeids[i], SFS_ARRAY_SIZE(sizes) - 1);
+		assert_int_equal(fc_getattr(&r->c, l->nodeids[i], NULL), 0);
+		fc_forget(&r->c, l->nodeids[i], 1);
+		assert_int_equal(fc_getattr(&r->c, l->nodeids[i], NULL), -ESTALE);
+	}
+	assert_int_equal(rig_path(r, FUSE_READDIRPLUS, SFS_PATH_WORKER), 0);
+	rig_stop(r);
+	free(l);
+}
+
 /* What takes longer than a turn's share goes on in the next one: the reactor's other guests have theirs in between. */
+static void test_listings_take_turns(void **state)
+{
+	fill_dir(*state);
+	listings_take_turns(*state, ", \"inline_blocking\": \"always\"", true);
+	listings_take_turns(
+	    *state, ", \"inline_blocking\": \"always\", \"cache\": \"always\", \"no_open\": true", false);
+}
+
 static void test_batch_forget_takes_turns(void **state)
 {
 	struct fuse_batch_forget_in in = {.count = ENTRIES};
@@ -494,6 +539,7 @@ int main(void)
 	    T(test_readdirplus_table_full),
 	    T(test_limits),
 	    T(test_readdirplus_without_descriptors),
+	    T(test_listings_take_turns),
 	    T(test_batch_forget_takes_turns),
 	    T(test_size_counts),
 	    T(test_few_descriptors),

@@ -10,6 +10,8 @@
 
 #define LIST_DOTS 2
 
+enum { LIST_START, LIST_MORE };
+
 int mem_opendir(struct sfs_req *req)
 {
 	struct mem_inode *dir;
@@ -80,22 +82,43 @@ static void list_add_plus(struct sfs_req *req, struct sfs_dirbuf *d, struct mem_
 	sfs_dirbuf_add(d, name, bytes, ino, off, type, &entry);
 }
 
+/* A listing between its pieces. */
+struct list {
+	struct mem_inode *dir; /* by the handle that the request has pinned */
+	uint64_t off;
+	uint32_t used;
+};
+
+static int list_start(struct sfs_req *req, struct list *l)
+{
+	l->dir = mem_handle_inode(req, req->arg.read.fh, NULL);
+	if (!l->dir)
+		return -EBADF;
+	l->off = req->arg.read.offset;
+	return S_ISDIR(l->dir->type) ? 0 : -ENOTDIR;
+}
+
+/* As many entries as a turn's share allows: then it goes on in the next. */
 static int list_read(struct sfs_req *req, bool plus)
 {
-	const struct fuse_read_in *in = &req->arg.read;
-	struct mem_inode *dir = mem_handle_inode(req, in->fh, NULL), *inode;
+	uint32_t each = plus ? 1 : SFS_REQ_NAMES_PER_OBJECT, most, n = 0;
+	struct list *l = SFS_REQ_DRV(req, struct list);
 	struct mem_fs *fs = mem_req_fs(req);
-	uint64_t off = in->offset;
+	struct mem_inode *inode = NULL;
 	char name[MEM_NAME_MAX];
 	struct sfs_dirbuf d;
 	uint32_t bytes;
+	int rc = req->step == LIST_START ? list_start(req, l) : 0;
 
-	if (!dir)
-		return -EBADF;
-	if (!S_ISDIR(dir->type))
-		return -ENOTDIR;
-	sfs_dirbuf_init(&d, req, in->size);
-	while ((inode = list_next(fs, dir, &off, name, &bytes))) {
+	if (rc)
+		return rc;
+	sfs_dirbuf_init(&d, req, req->arg.read.size);
+	d.used = l->used;
+	most = sfs_req_share_objects(req, sfs_dirbuf_objects(&d, plus)) * each;
+	for (; n < most; n++) {
+		inode = list_next(fs, l->dir, &l->off, name, &bytes);
+		if (!inode)
+			break;
 		if (!sfs_dirbuf_fits(&d, bytes, plus)) {
 			mem_inode_put(fs, inode);
 			if (d.used == 0) /* an empty listing would mean the end */
@@ -103,12 +126,16 @@ static int list_read(struct sfs_req *req, bool plus)
 			break;
 		}
 		if (plus) {
-			list_add_plus(req, &d, inode, name, bytes, off);
+			list_add_plus(req, &d, inode, name, bytes, l->off);
 		} else {
-			sfs_dirbuf_add(&d, name, bytes, inode->ino, off, inode->type >> 12, NULL);
+			sfs_dirbuf_add(&d, name, bytes, inode->ino, l->off, inode->type >> 12, NULL);
 			mem_inode_put(fs, inode);
 		}
 	}
+	sfs_req_share_looked(req, n / each);
+	l->used = d.used;
+	if (n == most)
+		return sfs_req_yield(req, LIST_MORE);
 	sfs_req_reply_bytes(req, d.buf, d.used);
 	return SFS_DONE;
 }

@@ -8,13 +8,16 @@
 
 #define RAW_BYTES_MIN 512  /* holds the longest entry */
 #define RAW_BYTES_MAX 8192 /* on the stack */
+#define RAW_LEFT_MAX  512u /* at the end of the request's buffer, from one turn to the next */
 /* The host's record of the shortest name, and ours: no others are as different. */
 #define RAW_SHORTEST  24u
 #define PLUS_SHORTEST (FUSE_NAME_OFFSET_DIRENTPLUS + 8)
+#define RAW_USUAL     32u
 
 #define USUAL_NAME_BYTES 16
 
-enum { DIR_LOCK = PT_END + 1 };
+/* Steps: waits for the position; goes on in another turn; some entries are there. */
+enum { DIR_LOCK = PT_END + 1, DIR_MORE, DIR_FILLED };
 
 static int64_t pt_opendir_fn(struct sfs_req *req)
 {
@@ -62,7 +65,6 @@ static bool pt_plus_add(struct sfs_req *req, int dirfd, struct sfs_dirbuf *d, co
 
 	if (!sfs_dirbuf_fits(d, name_bytes, true))
 		return false;
-	req->looked++;
 	if (is_dots(e->d_name) || pt_enter_name(req, op->node, dirfd, e->d_name, false, false, &entry) != 0)
 		entry =
 		    (struct fuse_entry_out){.attr.ino = e->d_ino, .attr.mode = DTTOIF((uint32_t)e->d_type)};
@@ -81,25 +83,36 @@ static bool pt_dir_add(struct sfs_req *req, int dirfd, struct sfs_dirbuf *d, con
 /*
  * How much to read at a time. What will not fit has to be read again, and a seek back costs some filesystems a whole block of
  * entries that they sort anew: at first what fits whatever the names, then what fits if names go on like those before (@raw
- * bytes of them).
+ * bytes of them), but not many more than @left entries.
  */
-static size_t pt_raw_bytes(const struct sfs_dirbuf *d, size_t raw, bool plus)
+static size_t pt_raw_bytes(const struct sfs_dirbuf *d, size_t raw, bool plus, size_t left)
 {
 	size_t room = d->bytes - d->used, want = room;
 
 	if (plus)
 		want = raw ? room * raw / d->used : room * RAW_SHORTEST / PLUS_SHORTEST;
+	want = SFS_MIN(want, SFS_MAX(left * RAW_USUAL, RAW_BYTES_MIN));
 	return SFS_MIN(d->used ? want : SFS_MAX(want, RAW_BYTES_MIN), RAW_BYTES_MAX);
 }
 
-/* *@pos: where the position of @fd is, and is left. */
-static int64_t pt_dir_fill(struct sfs_req *req, int fd, uint64_t *pos, struct sfs_dirbuf *d)
+/* Of @raw what a turn had no time for. */
+static void pt_raw_keep(struct sfs_req *req, const char *raw, size_t bytes)
 {
-	_Alignas(struct dirent64) char raw[RAW_BYTES_MAX];
-	bool plus = pt_op(req)->plus;
-	size_t raw_used = 0;
-	int64_t bytes;
+	pt_op(req)->list_left = (uint32_t)bytes;
+	memcpy((char *)sfs_req_buf(req) + SFS_BUF_BYTES - bytes, raw, bytes);
+}
 
+/* The host's next records: what the last turn left of them, or others. *@pos: the position of @fd, if it is known. */
+static int64_t pt_raw_next(struct sfs_req *req, int fd, uint64_t *pos, char *raw, size_t room)
+{
+	struct pt_op *op = pt_op(req);
+	int64_t bytes = op->list_left;
+
+	if (bytes) {
+		memcpy(raw, (char *)sfs_req_buf(req) + SFS_BUF_BYTES - bytes, (size_t)bytes);
+		op->list_left = 0;
+		return bytes;
+	}
 	if (*pos != req->arg.read.offset) {
 		int64_t rc = PT_CALL(lseek(fd, (off_t)req->arg.read.offset, SEEK_SET));
 
@@ -107,41 +120,78 @@ static int64_t pt_dir_fill(struct sfs_req *req, int fd, uint64_t *pos, struct sf
 			return rc;
 		*pos = req->arg.read.offset;
 	}
-	for (;;) {
-		bytes = PT_CALL(getdents64(fd, raw, pt_raw_bytes(d, raw_used, plus)));
-		/* An error after entries (EINVAL: the next one is longer than what is asked for): the guest has these
-		 * first, and meets it when it goes on. */
+	bytes = PT_CALL(getdents64(fd, raw, room));
+	for (int64_t at = 0; at < bytes; at += ((const struct dirent64 *)(const void *)(raw + at))->d_reclen)
+		*pos = (uint64_t)((const struct dirent64 *)(const void *)(raw + at))->d_off;
+	op->list_raw += bytes > 0 ? (uint32_t)bytes : 0;
+	return bytes;
+}
+
+/* PT_MORE: @most entries were looked at (req->looked), or a few more, and there may be others. */
+static int64_t pt_dir_fill(struct sfs_req *req, int fd, uint64_t *pos, struct sfs_dirbuf *d, uint32_t most)
+{
+	_Alignas(struct dirent64) char raw[RAW_BYTES_MAX];
+	const struct pt_op *op = pt_op(req);
+	uint64_t *from = &req->arg.read.offset;
+	int64_t bytes;
+
+	while (req->looked < most) {
+		bytes = pt_raw_next(req, fd, pos, raw,
+				    pt_raw_bytes(d, op->list_raw, op->plus, most - req->looked));
 		if (bytes <= 0)
-			return bytes < 0 && d->used == 0 ? bytes : 0;
-		for (int64_t at = 0; at < bytes;) {
+			return bytes;
+		for (int64_t at = 0; at < bytes; req->looked++) {
 			const struct dirent64 *e = (const void *)(raw + at);
 
+			if (req->looked >= most && bytes - at <= RAW_LEFT_MAX) {
+				pt_raw_keep(req, raw + at, (size_t)(bytes - at));
+				return PT_MORE;
+			}
 			if (!pt_dir_add(req, fd, d, e)) {
 				/* The descriptor has read on. Back now, not with the next request: where places
 				 * are counted, they are others once the guest has removed what it got. */
-				if (PT_CALL(lseek(fd, (off_t)*pos, SEEK_SET)) < 0)
-					*pos = UINT64_MAX;
-				return d->used ? 0 : -EINVAL;
+				*pos = PT_CALL(lseek(fd, (off_t)*from, SEEK_SET)) < 0 ? UINT64_MAX : *from;
+				return -EINVAL;
 			}
-			*pos = (uint64_t)e->d_off;
+			*from = (uint64_t)e->d_off;
 			at += e->d_reclen;
 		}
-		raw_used += (size_t)bytes;
-		if (!sfs_dirbuf_fits(d, USUAL_NAME_BYTES, plus))
+		if (!sfs_dirbuf_fits(d, USUAL_NAME_BYTES, op->plus))
 			return 0;
 	}
+	return PT_MORE;
 }
 
+/* What the request has listed so far. */
+static void pt_dirbuf(struct sfs_req *req, struct sfs_dirbuf *d)
+{
+	sfs_dirbuf_init(d, req, SFS_MIN(req->arg.read.size, SFS_BUF_BYTES - RAW_LEFT_MAX));
+	d->used = (uint32_t)pt_op(req)->done;
+}
+
+/* @fd: or an error. */
 static int64_t pt_dir_list(struct sfs_req *req, int fd, uint64_t *pos)
 {
+	struct pt_op *op = pt_op(req);
+	uint32_t each = op->plus ? 1 : SFS_REQ_NAMES_PER_OBJECT;
+	uint32_t most = req->path == SFS_PATH_WORKER ? SFS_BUF_BYTES : op->list_objects * each;
 	struct sfs_dirbuf d;
-	int64_t rc;
+	int64_t rc = fd;
 
-	sfs_dirbuf_init(&d, req, req->arg.read.size);
-	rc = pt_dir_fill(req, fd, pos, &d);
-	if (rc == 0)
-		sfs_req_reply_bytes(req, d.buf, d.used);
-	return rc;
+	pt_dirbuf(req, &d);
+	req->looked = 0;
+	if (fd >= 0)
+		rc = pt_dir_fill(req, fd, pos, &d, most);
+	req->looked /= each;
+	op->done = d.used;
+	if (rc == PT_MORE)
+		return rc;
+	/* An error after entries (EINVAL: the next one is longer than what is asked for): the guest has these
+	 * first, and meets it when it goes on. */
+	if (rc < 0 && d.used == 0)
+		return rc;
+	sfs_req_reply_bytes(req, d.buf, d.used);
+	return 0;
 }
 
 static int64_t pt_readdir_fn(struct sfs_req *req)
@@ -154,27 +204,46 @@ static int64_t pt_readdir_fn(struct sfs_req *req)
 /* Without a handle the offset alone says where to go on. */
 static int64_t pt_readdir_unopened_fn(struct sfs_req *req)
 {
+	struct sfs_pin_mark mark = sfs_req_pin_mark(req);
 	int fd = pt_node_open(req, pt_op(req)->node, O_RDONLY | O_DIRECTORY);
 	uint64_t pos = 0;
-	int64_t rc;
+	int64_t rc = pt_dir_list(req, fd, &pos);
 
-	if (fd < 0)
-		return fd;
-	rc = pt_dir_list(req, fd, &pos);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
+	sfs_req_unpin_to(req, mark); /* what opening pinned: each piece opens anew */
 	return rc;
+}
+
+/* Lists by @fn what a turn has, in so many turns. */
+static int pt_list_fill(struct sfs_req *req, int64_t (*fn)(struct sfs_req *req))
+{
+	struct pt_op *op = pt_op(req);
+	struct sfs_dirbuf d;
+
+	pt_dirbuf(req, &d);
+	op->list_objects = sfs_req_share_objects(req, sfs_dirbuf_objects(&d, op->plus));
+	return op->list_objects ? pt_block(req, DIR_FILLED, fn) : sfs_req_yield(req, DIR_MORE);
 }
 
 static int pt_list_unopened(struct sfs_req *req)
 {
 	int rc;
 
-	if (req->step == PT_END)
-		return pt_end(req);
-	rc = pt_pin_node(req, false);
-	if (rc == 0 && !S_ISDIR(pt_op(req)->node->mode))
-		rc = -ENOTDIR;
-	return rc < 0 ? rc : pt_block(req, PT_END, pt_readdir_unopened_fn);
+	switch (req->step) {
+	case PT_START:
+		rc = pt_pin_node(req, false);
+		if (rc == 0 && !S_ISDIR(pt_op(req)->node->mode))
+			rc = -ENOTDIR;
+		if (rc < 0)
+			return rc;
+		break;
+	case DIR_FILLED:
+		if (req->res != PT_MORE)
+			return pt_end(req);
+		break;
+	}
+	return pt_list_fill(req, pt_readdir_unopened_fn);
 }
 
 static int pt_list(struct sfs_req *req)
@@ -201,11 +270,14 @@ static int pt_list(struct sfs_req *req)
 		epoch = sfs_session_epoch(req->session);
 		if (!sfs_handle_trylock(op->handle))
 			return sfs_req_wait(req, DIR_LOCK, epoch);
-		return pt_block(req, PT_END, pt_readdir_fn);
-	default:
+		break;
+	case DIR_FILLED:
+		if (req->res == PT_MORE)
+			break;
 		sfs_handle_unlock(req->session, op->handle);
 		return pt_end(req);
 	}
+	return pt_list_fill(req, pt_readdir_fn);
 }
 
 int pt_readdir(struct sfs_req *req)

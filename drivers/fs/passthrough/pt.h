@@ -86,7 +86,10 @@ struct pt_op {
 	struct sfs_fdent *ent, *ent2; /* of handle, or of a descriptor that node holds; NULL: none */
 	uint32_t open_flags;          /* as ent was opened on the host */
 	struct pt_mount *mount;       /* of node or handle */
-	uint64_t offset, done;        /* READ, WRITE: where it began, bytes done */
+	uint64_t offset, done;        /* READ, WRITE: where it began, bytes done; a listing: bytes listed */
+	uint32_t list_raw;            /* a listing: what these were on the host, */
+	uint32_t list_left;           /* and that was read there beyond them; */
+	uint32_t list_objects;        /* how many to look at now, unless on a worker */
 	bool plus;                    /* READDIRPLUS */
 	bool reopened;                /* pt_pin_file() */
 	uint8_t use;                  /* enum pt_use */
@@ -110,6 +113,8 @@ enum {
 enum { PT_START, PT_END };
 /** Instead of an error: this must be done again on a worker (an unknown or remote mount was met). */
 #define PT_ELSEWHERE 1
+/** Instead of the end: the turn's share is used up. */
+#define PT_MORE 2
 
 static inline struct pt_fs *pt_fs(const struct sfs_req *req)
 {

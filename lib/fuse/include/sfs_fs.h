@@ -101,5 +101,7 @@ bool sfs_dirbuf_add(struct sfs_dirbuf *d, const char *name, uint32_t name_bytes,
 		    uint32_t type, const struct fuse_entry_out *entry);
 /** True if an entry with a name of @name_bytes would fit: ask before taking a lookup reference. */
 bool sfs_dirbuf_fits(const struct sfs_dirbuf *d, uint32_t name_bytes, bool plus);
+/** For sfs_req_share_objects(): as how many objects all counts that may still fit, at least 1. */
+uint32_t sfs_dirbuf_objects(const struct sfs_dirbuf *d, bool plus);
 
 #endif

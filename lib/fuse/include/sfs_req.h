@@ -155,7 +155,7 @@ struct sfs_req {
 	struct sfs_io io;
 	struct sfs_call call;
 	int64_t (*call_fn)(struct sfs_req *req);
-	uint32_t looked; /* objects looked at, as the function of sfs_req_block() says; 0: it does not */
+	uint32_t looked; /* objects looked at, as the function of sfs_req_block() says; 0 before it runs */
 	uint64_t wait_epoch;
 	uint32_t lock_wait; /* of a waiter for a record lock: its place in the session's table + 1 */
 	char tail[SFS_REQ_TAIL_BYTES];
@@ -222,7 +222,7 @@ int sfs_req_barrier(struct sfs_req *req, uint16_t step);
 
 /**
  * Lets the reactor's other queues have their turns: goes on at @step in the next turn of this one. For what sfs_req_share()
- * cuts into pieces.
+ * and sfs_req_share_objects() cut into pieces.
  */
 int sfs_req_yield(struct sfs_req *req, uint16_t step);
 
@@ -235,6 +235,16 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step);
  */
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 #define SFS_REQ_SHARE_MIN 16384u
+
+/**
+ * How many of the @want objects (at least 1) of a listing an operation may look at now, on the reactor. 0: this turn's share is used up,
+ * sfs_req_yield(). Never less than SFS_REQ_SHARE_OBJECTS, or all that is wanted. Names alone count SFS_REQ_NAMES_PER_OBJECT for one.
+ * What was looked at counts when it is said: to sfs_req_share_looked(), or to sfs_req_block() in req->looked.
+ */
+uint32_t sfs_req_share_objects(struct sfs_req *req, uint32_t want);
+void sfs_req_share_looked(struct sfs_req *req, uint32_t objects);
+#define SFS_REQ_NAMES_PER_OBJECT 8u
+#define SFS_REQ_SHARE_OBJECTS    3u
 
 /**
  * Whether a cached read (@flag SFS_IO_F_CACHED) or a write that may wait (SFS_IO_F_BLOCKS) costs less by sfs_req_io() with that flag
