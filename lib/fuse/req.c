@@ -17,14 +17,15 @@
 #define REAP_BATCH 64
 
 /* What requests count of a turn's share: see SFS_LANE_SHARE_NS. */
-#define SHARE_REQUEST_NS   250
-#define SHARE_READ_NS      1000 /* a small cached READ, in all */
-#define SHARE_PIECE_NS     250  /* of a copy, beside its bytes: many small ones end, too */
-#define SHARE_FINDING_NS   2000
-#define SHARE_MUTATION_NS  4000
-#define SHARE_BYTES_PER_NS 4    /* what no cache of the CPU holds */
-#define SHARE_SMALL_MAX    4096 /* so much mostly is in one, and counts half */
-#define SHARE_SEGMENT_NS   4    /* to walk a descriptor */
+#define SHARE_REQUEST_NS        250
+#define SHARE_READ_NS           1000 /* a small cached READ, in all */
+#define SHARE_PIECE_NS          250  /* of a copy, beside its bytes: many small ones end, too */
+#define SHARE_FINDING_NS        2000
+#define SHARE_MUTATION_NS       4000
+#define SHARE_BYTES_PER_NS      4    /* what no cache of the CPU holds */
+#define SHARE_SMALL_MAX         4096 /* so much mostly is in one, and counts half */
+#define SHARE_BULK_BESIDE_QUICK 2    /* what is more counts so many times beside who waits for all of it */
+#define SHARE_SEGMENT_NS        4    /* to walk a descriptor */
 
 /* What it may take to look at one of the objects of a listing, on any host, and what it counts. */
 #define LOOK_US       4
@@ -137,7 +138,8 @@ void sfs_req_begin(struct sfs_req *req)
 /* What a turn has. */
 static unsigned lane_share(const struct sfs_lane *lane)
 {
-	return lane->shared ? SFS_MIN(lane->turn_share_ns, SFS_LANE_SHARE_NS_SHARED) : lane->turn_share_ns;
+	return lane->company == SFS_ALONE ? lane->turn_share_ns
+					  : SFS_MIN(lane->turn_share_ns, SFS_LANE_SHARE_NS_SHARED);
 }
 
 /* --- waiting --- */
@@ -417,16 +419,19 @@ static bool share_begins(struct sfs_lane *lane, bool fits)
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want)
 {
 	struct sfs_lane *lane = req->lane;
+	unsigned times = lane->company == SFS_BESIDE_QUICK ? SHARE_BULK_BESIDE_QUICK : 1;
 	uint64_t room;
 
 	if (sfs_lane_sated(lane))
 		return 0;
-	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SFS_REQ_SHARE_MIN);
+	room = SFS_MAX((uint64_t)lane->share_ns * SHARE_BYTES_PER_NS, SFS_REQ_SHARE_MIN) / times;
 	if (!share_begins(lane, want <= room))
 		return 0;
 	want = SFS_MIN(want, room);
-	lane->share_ns -=
-	    (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS / (want <= SHARE_SMALL_MAX ? 2 : 1));
+	if (want <= SHARE_SMALL_MAX)
+		lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS / 2);
+	else
+		lane->share_ns -= (int64_t)(SHARE_PIECE_NS + want / SHARE_BYTES_PER_NS) * times;
 	return want;
 }
 

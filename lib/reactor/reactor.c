@@ -20,6 +20,12 @@
 /* How long who had work counts as being there. */
 #define REACTOR_PARTY_NS (10 * SFS_NS_PER_MS)
 
+/* The two that had work last, the very last one first. */
+struct parties {
+	const void *party[2];
+	uint64_t ns[2];
+};
+
 struct sfs_reactor {
 	TAILQ_HEAD(, sfs_poller) pollers;
 	struct sfs_poller
@@ -30,9 +36,7 @@ struct sfs_reactor {
 	uint64_t turn_ns, slept_ns;    /* when it began, and when the last sleep ended */
 	uint64_t
 	    arrival_ns; /* how long after the end of work the next request comes, about; at most spin_ns */
-	/* The two that had work last, the very last one first. */
-	const void *party[2];
-	uint64_t party_ns[2];
+	struct parties worked, quick;
 
 	/* Written by others. */
 	SFS_ALIGNED _Atomic(struct sfs_msg *) inbox; /* newest first */
@@ -322,21 +326,35 @@ void sfs_reactor_yields(struct sfs_reactor *r, bool shared)
 		r->waits = true;
 }
 
-void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns)
+static void parties_add(struct parties *p, const void *party, uint64_t now_ns)
 {
-	if (SFS_UNLIKELY(r->party[0] != party)) {
-		r->party[1] = r->party[0];
-		r->party_ns[1] = r->party_ns[0];
-		r->party[0] = party;
+	if (SFS_UNLIKELY(p->party[0] != party)) {
+		p->party[1] = p->party[0];
+		p->ns[1] = p->ns[0];
+		p->party[0] = party;
 	}
-	r->party_ns[0] = now_ns;
+	p->ns[0] = now_ns;
 }
 
-bool sfs_reactor_shared(const struct sfs_reactor *r, const void *party, uint64_t now_ns)
+static bool parties_other(const struct parties *p, const void *party, uint64_t now_ns)
 {
-	unsigned other = r->party[0] == party;
+	unsigned other = p->party[0] == party;
 
-	return r->party[other] && now_ns - r->party_ns[other] < REACTOR_PARTY_NS;
+	return p->party[other] && now_ns - p->ns[other] < REACTOR_PARTY_NS;
+}
+
+void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns, bool quick)
+{
+	parties_add(&r->worked, party, now_ns);
+	if (quick)
+		parties_add(&r->quick, party, now_ns);
+}
+
+enum sfs_company sfs_reactor_company(const struct sfs_reactor *r, const void *party, uint64_t now_ns)
+{
+	if (SFS_LIKELY(!parties_other(&r->worked, party, now_ns)))
+		return SFS_ALONE;
+	return parties_other(&r->quick, party, now_ns) ? SFS_BESIDE_QUICK : SFS_BESIDE_BUSY;
 }
 
 int sfs_reactor_fd_add(struct sfs_reactor *r, int fd)

@@ -2,24 +2,32 @@
 #include "poll_group.h"
 #include "queue.h"
 
+/* After so many turns that did not use up their share a guest is one whose requests are short. */
+#define QUICK_TURNS 16u
+
 static unsigned group_poll(struct sfs_poller *poller, uint64_t now_ns)
 {
 	struct sfs_poll_group *pg = SFS_CONTAINER_OF(poller, struct sfs_poll_group, poller);
-	bool shared = sfs_reactor_shared(pg->reactor, pg->session, now_ns);
+	enum sfs_company company = sfs_reactor_company(pg->reactor, pg->session, now_ns);
 	unsigned work, requests = 0;
 	struct sfs_queue *q, *next;
+	bool sated = false;
 
 	TAILQ_FOREACH (q, &pg->queues, link)
 		requests += sfs_queue_pending(q);
 	work = sfs_group_begin(&pg->lanes, requests);
 	TAILQ_FOREACH (q, &pg->queues, link)
-		work += sfs_queue_accept(q, now_ns, shared);
+		work += sfs_queue_accept(q, now_ns, company);
 	work += sfs_group_commit(&pg->lanes);
-	TAILQ_FOREACH (q, &pg->queues, link)
+	TAILQ_FOREACH (q, &pg->queues, link) {
 		work += sfs_queue_answer(q);
+		sated |= sfs_lane_sated(&q->lane);
+	}
 	sfs_group_end(&pg->lanes);
-	if (work)
-		sfs_reactor_worked(pg->reactor, pg->session, now_ns);
+	if (work) {
+		pg->quick_turns = sated ? 0 : SFS_MIN(pg->quick_turns + 1, QUICK_TURNS);
+		sfs_reactor_worked(pg->reactor, pg->session, now_ns, pg->quick_turns == QUICK_TURNS);
+	}
 	/* When the last one has gone, the group may have, too. */
 	for (q = TAILQ_FIRST(&pg->queues); q; q = next) {
 		next = TAILQ_NEXT(q, link);

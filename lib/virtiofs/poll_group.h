@@ -18,6 +18,8 @@ struct sfs_poll_group {
 	struct sfs_poller poller; /* known to the reactor while there are queues */
 	struct sfs_group lanes;
 	TAILQ_HEAD(, sfs_queue) queues;
+	unsigned
+	    quick_turns; /* with work, that were not all of their share, since one that was; at most as many as count */
 
 	/* Constant. */
 	struct sfs_reactor *reactor;

@@ -227,14 +227,14 @@ void sfs_queue_drain(struct sfs_queue *q)
 		queue_drained(q);
 }
 
-unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, bool shared)
+unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, enum sfs_company company)
 {
 	struct sfs_lane *lane = &q->lane;
 	unsigned work;
 
 	lane->now_ns = now_ns;
 	lane->arrived = false;
-	lane->shared = shared;
+	lane->company = company;
 	work = sfs_lane_resume(lane); /* 1. reap, 2. resume */
 	if (SFS_LIKELY(q->accepting && !queue_detached(q)) && sfs_lane_open(lane)) {
 		if (SFS_UNLIKELY(atomic_load_explicit(&q->mem->broken, memory_order_relaxed)))
@@ -262,7 +262,7 @@ unsigned sfs_queue_answer(struct sfs_queue *q)
 	if (lane->aio.in_flight)
 		sfs_reactor_waits(q->reactor);
 	else if (q->yields && lane->calls_out)
-		sfs_reactor_yields(q->reactor, lane->shared);
+		sfs_reactor_yields(q->reactor, lane->company != SFS_ALONE);
 	return work;
 }
 

@@ -83,8 +83,8 @@ bool sfs_queue_abandon(struct sfs_queue *q);
 
 /** How many requests a turn may take from the ring now. */
 unsigned sfs_queue_pending(struct sfs_queue *q);
-/** Steps 1 to 3: goes on with what has come back, and takes new requests. @shared: others want the reactor, too. How much work. */
-unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, bool shared);
+/** Steps 1 to 3: goes on with what has come back, and takes new requests. @company: who else wants the reactor. How much work. */
+unsigned sfs_queue_accept(struct sfs_queue *q, uint64_t now_ns, enum sfs_company company);
 /** Steps 4 to 6: what waits for the engine goes there, answers to the ring. How much work. */
 unsigned sfs_queue_answer(struct sfs_queue *q);
 /** Whether it is stopped or abandoned. */

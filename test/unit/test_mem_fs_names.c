@@ -310,7 +310,7 @@ static void test_listings_take_turns(void **state)
 
 	list_names_make(d);
 	assert_int_equal(fc_opendir(c, d, &fh), 0);
-	guest.lanes[0].shared = true;
+	guest.lanes[0].company = SFS_BESIDE_BUSY;
 	fg_turn(&guest, 0);
 	for (unsigned plus = 0; plus <= 1; plus++) {
 		struct seen s = {0};

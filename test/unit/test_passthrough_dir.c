@@ -166,7 +166,7 @@ static void listings_take_turns(struct rig *r, const char *options, bool opened)
 	rig_start(r, options);
 	if (opened)
 		assert_int_equal(fc_opendir(&r->c, ROOT, &fh), 0);
-	r->g.lanes[0].shared = true;
+	r->g.lanes[0].company = SFS_BESIDE_BUSY;
 	fg_turn(&r->g, 0);
 	for (unsigned i = 0; i < 2 * SFS_ARRAY_SIZE(sizes); i++) {
 		bool plus = i % 2;

@@ -174,7 +174,8 @@ static void test_read_paths(void **state)
 }
 
 /* A long read of cached data goes on in several turns, so that other guests' need not wait for the whole of it. */
-static void long_read(struct rig *r, const char *options, bool shared, unsigned turns_min, unsigned turns_max)
+static void long_read(struct rig *r, const char *options, enum sfs_company company, unsigned turns_min,
+		      unsigned turns_max)
 {
 	char *buf = malloc(MIB), *again = malloc(MIB);
 	struct fuse_read_in in = {.size = MIB};
@@ -189,7 +190,7 @@ static void long_read(struct rig *r, const char *options, bool shared, unsigned 
 	assert_int_equal(fc_write(&r->c, node, in.fh, 0, buf, MIB), MIB);
 	assert_int_equal(fc_read(&r->c, node, in.fh, 0, again, MIB), MIB);
 	assert_memory_equal(buf, again, MIB);
-	r->g.lanes[0].shared = shared;
+	r->g.lanes[0].company = company;
 	fg_turn(&r->g, 0);
 	fg_send(&r->g, 0, r->c.m, FUSE_READ, node, &in, sizeof(in), NULL, NULL, NULL, 0, MIB);
 	for (; !r->c.m->answered; turns++)
@@ -205,11 +206,13 @@ static void long_read(struct rig *r, const char *options, bool shared, unsigned 
 
 static void test_long_read_takes_turns(void **state)
 {
-	long_read(*state, "", true, 64, 70);
+	long_read(*state, "", SFS_BESIDE_BUSY, 64, 70);
+	/* Who is waited for by one whose requests are short has shorter turns. */
+	long_read(*state, "", SFS_BESIDE_QUICK, 128, 140);
 	/* Nobody else is there. */
-	long_read(*state, "", false, 1, 1);
+	long_read(*state, "", SFS_ALONE, 1, 1);
 	/* Pieces however small are a turn's work, too. */
-	long_read(*state, ", \"inline_bytes_max\": 256", false, 3, 16);
+	long_read(*state, ", \"inline_bytes_max\": 256", SFS_ALONE, 3, 16);
 }
 
 static void test_data_refused(void **state)

@@ -314,21 +314,30 @@ static void parties_share_a_reactor(void **state)
 	uint64_t ms = SFS_NS_PER_MS, now = 1000 * ms;
 	int a, b, c;
 
-	assert_false(sfs_reactor_shared(r, &a, now));
-	sfs_reactor_worked(r, &a, now);
-	sfs_reactor_worked(r, &a, now + ms);
-	assert_false(sfs_reactor_shared(r, &a, now + ms));
-	assert_true(sfs_reactor_shared(r, &b, now + ms));
-	sfs_reactor_worked(r, &b, now + 2 * ms);
-	sfs_reactor_worked(r, &a, now + 3 * ms);
-	assert_true(sfs_reactor_shared(r, &a, now + 3 * ms));
-	assert_true(sfs_reactor_shared(r, &b, now + 3 * ms));
-	assert_true(sfs_reactor_shared(r, &c, now + 3 * ms));
-	sfs_reactor_worked(r, &a, now + 11 * ms);
-	assert_true(sfs_reactor_shared(r, &a, now + 11 * ms));
-	assert_false(sfs_reactor_shared(r, &a, now + 12 * ms));
-	assert_true(sfs_reactor_shared(r, &b, now + 12 * ms));
-	assert_false(sfs_reactor_shared(r, &b, now + 21 * ms));
+	assert_int_equal(sfs_reactor_company(r, &a, now), SFS_ALONE);
+	sfs_reactor_worked(r, &a, now, false);
+	sfs_reactor_worked(r, &a, now + ms, false);
+	assert_int_equal(sfs_reactor_company(r, &a, now + ms), SFS_ALONE);
+	assert_int_equal(sfs_reactor_company(r, &b, now + ms), SFS_BESIDE_BUSY);
+	sfs_reactor_worked(r, &b, now + 2 * ms, false);
+	sfs_reactor_worked(r, &a, now + 3 * ms, false);
+	assert_int_equal(sfs_reactor_company(r, &a, now + 3 * ms), SFS_BESIDE_BUSY);
+	assert_int_equal(sfs_reactor_company(r, &b, now + 3 * ms), SFS_BESIDE_BUSY);
+	assert_int_equal(sfs_reactor_company(r, &c, now + 3 * ms), SFS_BESIDE_BUSY);
+	sfs_reactor_worked(r, &a, now + 11 * ms, false);
+	assert_int_equal(sfs_reactor_company(r, &a, now + 11 * ms), SFS_BESIDE_BUSY);
+	assert_int_equal(sfs_reactor_company(r, &a, now + 12 * ms), SFS_ALONE);
+	assert_int_equal(sfs_reactor_company(r, &b, now + 12 * ms), SFS_BESIDE_BUSY);
+	assert_int_equal(sfs_reactor_company(r, &b, now + 21 * ms), SFS_ALONE);
+	/* One who is quick is nobody's company but the others'. */
+	now += 100 * ms;
+	sfs_reactor_worked(r, &a, now, true);
+	sfs_reactor_worked(r, &b, now + ms, false);
+	assert_int_equal(sfs_reactor_company(r, &a, now + ms), SFS_BESIDE_BUSY);
+	assert_int_equal(sfs_reactor_company(r, &b, now + ms), SFS_BESIDE_QUICK);
+	sfs_reactor_worked(r, &c, now + 9 * ms, false);
+	assert_int_equal(sfs_reactor_company(r, &b, now + 9 * ms), SFS_BESIDE_QUICK);
+	assert_int_equal(sfs_reactor_company(r, &b, now + 10 * ms), SFS_BESIDE_BUSY);
 	sfs_reactor_destroy(r);
 }
 

@@ -73,8 +73,8 @@ struct sfs_lane {
 	struct sfs_req_list yielded;  /* sfs_req_yield() */
 	int64_t share_ns; /* what is left of this turn's share, by an estimate of what requests cost */
 	unsigned turn_share_ns;
-	bool share_cut; /* part of it went to a copy */
-	bool shared;    /* the reactor serves other guests, too: turns are shorter */
+	bool share_cut;           /* part of it went to a copy */
+	enum sfs_company company; /* whom else the reactor serves: turns are shorter then */
 	unsigned barrier_count, waiter_count;
 	unsigned lock_waiter_count;            /* requests that have waited for a lock and have not ended */
 	uint64_t lock_retry_ns, lock_every_ns; /* when they look again by themselves, and the interval */

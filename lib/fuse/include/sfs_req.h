@@ -231,7 +231,7 @@ int sfs_req_yield(struct sfs_req *req, uint16_t step);
 /**
  * How many of the @want bytes (at least 1) an operation may copy now, on the reactor: a turn's share is 1 MiB or so, less
  * where the reactor serves other guests. 0: this turn's is used up, sfs_req_yield(). What is granted counts as used.
- * What is not more than SFS_REQ_SHARE_MIN is never cut.
+ * What is not more than SFS_REQ_SHARE_MIN, or half of it where one of these is always quick, is never cut.
  */
 uint64_t sfs_req_share(struct sfs_req *req, uint64_t want);
 #define SFS_REQ_SHARE_MIN 16384u

@@ -120,12 +120,18 @@ void sfs_reactor_waits(struct sfs_reactor *r);
 void sfs_reactor_yields(struct sfs_reactor *r, bool shared);
 
 /**
- * Work for @party, whoever that is to the caller, was done at @now_ns. For sfs_reactor_shared(). The reactor's thread.
+ * Work for @party, whoever that is to the caller, was done at @now_ns. @quick: as ever of late, it was soon done. For sfs_reactor_company().
+ * The reactor's thread.
  */
-void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns);
+void sfs_reactor_worked(struct sfs_reactor *r, const void *party, uint64_t now_ns, bool quick);
 
-/** Whether work for another party than @party was done within the last 10 ms: who takes long now is waited for. */
-bool sfs_reactor_shared(const struct sfs_reactor *r, const void *party, uint64_t now_ns);
+/** For whom else there was work within the last 10 ms. */
+enum sfs_company {
+	SFS_ALONE,
+	SFS_BESIDE_BUSY, /* who takes long now is waited for, by others who do so, too */
+	SFS_BESIDE_QUICK, /* or by one at least whose work is always soon done: its latency is the longest turn of the others */
+};
+enum sfs_company sfs_reactor_company(const struct sfs_reactor *r, const void *party, uint64_t now_ns);
 
 /**
  * Lets @fd end the reactor's sleep (edge-triggered, so it never has to be read). Returns 0 or -errno of
