@@ -224,6 +224,82 @@ static void test_traced_workers(struct fn_env *env)
 	assert_true(t.elsewhere[SYS_preadv] + t.elsewhere[SYS_preadv2] + t.elsewhere[SYS_pread64] >= PARTS);
 }
 
+/* --- how long reads are cut --- */
+
+enum { LONG_READ = 1 << 20 };
+
+struct reader {
+	struct sfs_fg *g;
+	uint64_t nodeid, fh;
+};
+
+/* How many reads the reactor makes for one READ of each of @readers at a time, while @quick (NULL: nobody) asks it something again and again. */
+static unsigned reads_made(struct fn_env *env, const struct reader *readers, unsigned count,
+			   struct sfs_fg *quick)
+{
+	struct sfs_fg_req *done;
+	struct fuse_attr_out out;
+	struct fn_trace t;
+
+	fn_trace_begin(env, &t, readers[0].g);
+	/* Enough to be known as one whose requests are short. */
+	for (unsigned i = 0; quick && i < 20; i++)
+		fn_ok(sfs_fg_getattr(quick, FUSE_ROOT_ID, NULL, &out));
+	for (unsigned i = 0; i < count; i++) {
+		fn_read(&readers[i].g->queue[1], readers[i].nodeid, readers[i].fh, 0, LONG_READ);
+		fn_publish(&readers[i].g->queue[1]);
+	}
+	for (unsigned i = 0; i < count; i++) {
+		int rc;
+
+		while ((rc = sfs_fg_poll(&readers[i].g->queue[1], &done)) == 0) {
+			if (quick)
+				fn_ok(sfs_fg_getattr(quick, FUSE_ROOT_ID, NULL, &out));
+		}
+		assert_int_equal(rc, 1);
+		assert_int_equal(done->used_bytes, sizeof(struct fuse_out_header) + LONG_READ);
+		sfs_fg_req_put(done);
+	}
+	fn_trace_end(&t);
+	return t.on_reactor[SYS_preadv2];
+}
+
+/*
+ * In halves beside a guest whose requests are short, who waits for each; not beside another one that reads as much. A guest
+ * that is not heard of for a while is no company, which a busy machine can make of any.
+ */
+static void test_pieces(struct fn_env *env)
+{
+	const struct fn_share shares[] = {{.tag = "a"}, {.tag = "b"}, {.tag = "c"}};
+	uint8_t *content = malloc(LONG_READ);
+	struct reader readers[2];
+	struct sfs_fg *quick;
+	unsigned tries = 0, made;
+
+	fn_start_config(env, NULL, shares, SFS_ARRAY_SIZE(shares));
+	fn_pattern(content, LONG_READ, 3);
+	for (unsigned i = 0; i < 2; i++) {
+		struct sfs_fg *g = readers[i].g = fn_guest_on(env, shares[i].tag, NULL);
+		struct fuse_entry_out entry;
+		struct fuse_open_out file;
+
+		fn_ok(sfs_fg_create(g, FUSE_ROOT_ID, "long", O_RDWR, 0644, &entry, &file));
+		assert_int_equal(sfs_fg_write(g, entry.nodeid, file.fh, 0, content, LONG_READ), LONG_READ);
+		readers[i].nodeid = entry.nodeid;
+		readers[i].fh = file.fh;
+	}
+	quick = fn_guest_on(env, "c", NULL);
+	do {
+		assert_true(++tries < 200);
+		made = reads_made(env, readers, 1, quick);
+	} while (made < LONG_READ / 8192 || made > LONG_READ / 8192 + 10);
+	do {
+		assert_true(++tries < 400);
+		made = reads_made(env, readers, 2, NULL);
+	} while (made < 2 * LONG_READ / 16384 || made > 2 * LONG_READ / 16384 + 10);
+	free(content);
+}
+
 /* --- a throttled disk under one share --- */
 
 /* Reads of the daemon from the loop device at dir/slow: a few a second. False: the machine has no such
@@ -332,6 +408,7 @@ const struct fn_test fn_tests[] = {
     {"system calls, io_uring", test_traced_io_uring, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"system calls, libaio", test_traced_libaio, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"system calls, workers", test_traced_workers, {NULL}, FN_NO_DAEMON | FN_ONCE},
+    {"pieces of long reads", test_pieces, {NULL}, FN_NO_DAEMON | FN_ONCE},
     {"misses and hits, io_uring", test_throttled_io_uring, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
     {"misses and hits, libaio", test_throttled_libaio, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
     {"misses and hits, workers", test_throttled_workers, {NULL}, FN_NO_DAEMON | FN_ONCE | FN_ROOT},
