@@ -264,6 +264,13 @@ static unsigned reads_made(struct fn_env *env, const struct reader *readers, uns
 	return t.on_reactor[SYS_preadv2];
 }
 
+static int by_count(const void *a, const void *b)
+{
+	unsigned x = *(const unsigned *)a, y = *(const unsigned *)b;
+
+	return (x > y) - (x < y);
+}
+
 /*
  * In halves beside a guest whose requests are short, who waits for each; not beside another one that reads as much. A guest
  * that is not heard of for a while is no company, which a busy machine can make of any.
@@ -274,7 +281,7 @@ static void test_pieces(struct fn_env *env)
 	uint8_t *content = malloc(LONG_READ);
 	struct reader readers[2];
 	struct sfs_fg *quick;
-	unsigned tries = 0, made;
+	unsigned tries = 0, made, busy[15];
 
 	fn_start_config(env, NULL, shares, SFS_ARRAY_SIZE(shares));
 	fn_pattern(content, LONG_READ, 3);
@@ -293,10 +300,10 @@ static void test_pieces(struct fn_env *env)
 		assert_true(++tries < 200);
 		made = reads_made(env, readers, 1, quick);
 	} while (made < LONG_READ / 8192 || made > LONG_READ / 8192 + 10);
-	do {
-		assert_true(++tries < 400);
-		made = reads_made(env, readers, 2, NULL);
-	} while (made < 2 * LONG_READ / 16384 || made > 2 * LONG_READ / 16384 + 10);
+	for (unsigned i = 0; i < SFS_ARRAY_SIZE(busy); i++)
+		busy[i] = reads_made(env, readers, 2, NULL);
+	qsort(busy, SFS_ARRAY_SIZE(busy), sizeof(busy[0]), by_count);
+	assert_true(busy[SFS_ARRAY_SIZE(busy) / 2] <= 2 * LONG_READ / 16384 + 20);
 	free(content);
 }
 

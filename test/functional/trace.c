@@ -207,7 +207,8 @@ void fn_trace_begin(struct fn_env *env, struct fn_trace *t, const struct sfs_fg 
 
 	assert_int_equal(g->mem.region_count, 1);
 	assert_int_equal(fstat(g->mem.region[0].fd, &st), 0);
-	*t = (struct fn_trace){.pid = env->pid, .reactor = fn_thread(env, "sfs-r0"), .guest_ino = st.st_ino};
+	*t = (struct fn_trace){
+	    .env = env, .pid = env->pid, .reactor = fn_thread(env, "sfs-r0"), .guest_ino = st.st_ino};
 	assert_true(t->reactor > 0);
 	assert_int_equal(pthread_create(&t->thread, NULL, trace_main, t), 0);
 	fn_until(atomic_load(&t->state) != STARTING);
@@ -221,4 +222,6 @@ void fn_trace_end(struct fn_trace *t)
 {
 	atomic_store(&t->state, ENDING);
 	pthread_join(t->thread, NULL);
+	/* Its end lets go of them a moment after it can be joined. */
+	fn_until(fn_status(t->env, t->reactor, "TracerPid:") == 0);
 }

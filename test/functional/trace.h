@@ -14,6 +14,7 @@
 #define FN_TRACE_CALLS 512
 
 struct fn_trace {
+	const struct fn_env *env;
 	pid_t pid, reactor;
 	ino_t guest_ino; /* of the guest's memory file; its one region */
 	struct {
