@@ -143,6 +143,10 @@ struct sfs_reset {
 /** True on a thread that runs a worker call: it may close and block. */
 extern __thread bool sfs_on_worker;
 
+/** share.c: a turn begins; a request that was parsed counts what it is, what came with it included. The reactor. */
+void sfs_share_renew(struct sfs_lane *lane);
+void sfs_share_begin(struct sfs_req *req);
+
 /* table.c */
 void free_stack_push(struct free_stack *s, uint32_t idx, uint32_t *next);
 uint32_t free_stack_pop(struct free_stack *s, void *records, size_t record_bytes, size_t next_off);

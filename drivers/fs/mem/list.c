@@ -104,7 +104,7 @@ static int list_read(struct sfs_req *req, bool plus)
 	uint32_t each = plus ? 1 : SFS_REQ_NAMES_PER_OBJECT, most, n = 0;
 	struct list *l = SFS_REQ_DRV(req, struct list);
 	struct mem_fs *fs = mem_req_fs(req);
-	struct mem_inode *inode = NULL;
+	struct mem_inode *inode;
 	char name[MEM_NAME_MAX];
 	struct sfs_dirbuf d;
 	uint32_t bytes;

@@ -211,7 +211,8 @@ static int64_t pt_readdir_unopened_fn(struct sfs_req *req)
 
 	if (fd >= 0)
 		close(fd);
-	sfs_req_unpin_to(req, mark); /* what opening pinned: each piece opens anew */
+	/* Each piece opens anew: what waits for its turn shall not hold descriptors that no limit counts. */
+	sfs_req_unpin_to(req, mark);
 	return rc;
 }
 
