@@ -29,14 +29,23 @@ lib_begin() {
   trap 'exit 143' TERM HUP
 }
 
-lib_end() {
-  local pid
+# Stops what goes on, unmounts what is mounted below the folder.
+lib_stop() {
+  local pid at
   guest_stop_all
   for pid in "${daemon_pids[@]}"; do
     kill -KILL "$pid" 2>/dev/null || true
     wait "$pid" 2>/dev/null || true
   done
-  if [[ -n $scratch ]] && ! rm -rf "$scratch" 2>/dev/null; then
+  while read -r at; do
+    umount "$at" || true
+  done < <(awk -v below="$scratch/" 'index($2, below) == 1 { print $2 }' /proc/mounts | tac)
+}
+
+lib_end() {
+  [[ -n $scratch ]] || return 0
+  lib_stop
+  if ! rm -rf "$scratch" 2>/dev/null; then
     chattr -R -f -ia "$scratch" || true # what a test made immutable and did not live to free
     rm -rf "$scratch"
   fi

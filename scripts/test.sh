@@ -79,6 +79,7 @@ exec 9>&1
 test_end() {
   exec >&9 2>&9
   programs_stop
+  cases_stop
   lib_end || report_fail 'test.sh: its files are not all gone'
   ((finished)) || report_fail 'test.sh ended early'
   report_end

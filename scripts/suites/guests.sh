@@ -580,25 +580,29 @@ suite_uml() {
   guests_ready uml || return 0
   for engine in "${engines[@]}"; do
     guests_daemon_options=(--engine "$engine")
-    guests_conformance uml "uml: conformance, $engine"
+    case_begin guests_conformance uml "uml: conformance, $engine"
     ((quick == 0)) || break
   done
-  guests_fsops uml
-  guests_fio uml
-  guests_killed uml
-  guests_locks uml
-  guests_two uml
-  guests_prompt
-  ((quick == 0)) || return 0
-  guests_coherence uml
-  guests_submounts uml
-  guests_dbench uml
-  guests_stress uml
-  guests_tree uml
-  # All of the guest's attributes under other names on the host; and the guest's duties with privileges left to the host.
-  guests_daemon_options=(--xattrmap ':map::user.virtiofs.:')
-  guests_conformance_options='--only xattr_ --only attr_ --only perm_' guests_conformance uml 'uml: conformance, mapped attributes'
-  guests_daemon_options=(--posix-acl --killpriv-v2 --allow-direct-io)
-  guests_conformance_options='--only xattr_ --only attr_ --only perm_ --only open_' \
-    guests_conformance uml 'uml: conformance, ACLs, killpriv, O_DIRECT'
+  case_begin guests_fsops uml
+  case_begin guests_fio uml
+  case_begin guests_killed uml
+  case_begin guests_locks uml
+  case_begin guests_two uml
+  case_begin guests_prompt
+  if ((quick == 0)); then
+    guests_daemon_options=()
+    case_begin guests_stress uml
+    case_begin guests_tree uml
+    case_begin guests_coherence uml
+    case_begin guests_submounts uml
+    case_begin guests_dbench uml
+    # All of the guest's attributes under other names on the host; and the guest's duties with privileges left to the host.
+    guests_daemon_options=(--xattrmap ':map::user.virtiofs.:')
+    guests_conformance_options='--only xattr_ --only attr_ --only perm_' \
+      case_begin guests_conformance uml 'uml: conformance, mapped attributes'
+    guests_daemon_options=(--posix-acl --killpriv-v2 --allow-direct-io)
+    guests_conformance_options='--only xattr_ --only attr_ --only perm_ --only open_' \
+      case_begin guests_conformance uml 'uml: conformance, ACLs, killpriv, O_DIRECT'
+  fi
+  cases_wait
 }

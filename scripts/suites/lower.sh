@@ -88,12 +88,13 @@ suite_lower() {
     return 0
   fi
   for kind in ext4 xfs btrfs tmpfs overlay; do
-    lower_case "$kind"
+    case_begin lower_case "$kind"
   done
-  lower_case ext4 --inode-file-handles never
-  lower_case ext4 --cache never
-  lower_case xfs --cache always --writeback --killpriv-v2 --allow-direct-io
-  lower_case overlay --cache metadata --posix-acl
-  lower_case ext4 --cache always --no-open --inode-fds-max 8 --posix-acl --killpriv-v2 --allow-direct-io
-  lower_case overlay --cache always --no-open
+  case_begin lower_case ext4 --inode-file-handles never
+  case_begin lower_case ext4 --cache never
+  case_begin lower_case xfs --cache always --writeback --killpriv-v2 --allow-direct-io
+  case_begin lower_case overlay --cache metadata --posix-acl
+  case_begin lower_case ext4 --cache always --no-open --inode-fds-max 8 --posix-acl --killpriv-v2 --allow-direct-io
+  case_begin lower_case overlay --cache always --no-open
+  cases_wait
 }

@@ -37,6 +37,9 @@ extern const struct conf_case conf_ext_cases[];
 /* Processes that may wait for one lock at a time: --waiters. */
 #define CONF_WAITERS_MAX 256
 extern unsigned int conf_waiters;
+/* Entries of the largest directory: --entries. */
+#define CONF_ENTRIES_MAX 100000
+extern unsigned int conf_entries;
 /* --no-shared-mappings: a file's data are never kept, as of a share with cache never or metadata. */
 extern bool conf_no_shared_mappings;
 

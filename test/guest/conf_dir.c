@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define DIR_MANY 5000
-
 static DIR *dir_open(const char *path)
 {
 	DIR *dir = opendir(path);
@@ -40,30 +38,30 @@ static int dir_count(const char *path)
 	return count;
 }
 
-static void dir_make(int count)
+static void dir_make(unsigned int count)
 {
 	char name[32];
 
-	for (int i = 0; i < count; i++) {
-		snprintf(name, sizeof(name), "entry-%d", i);
+	for (unsigned int i = 0; i < count; i++) {
+		snprintf(name, sizeof(name), "entry-%u", i);
 		OK(mknod(name, S_IFREG | 0644, 0));
 	}
 }
 
 /* Every entry exactly once, whatever else happens to the listing; the number found. */
-static int dir_mark(DIR *dir, unsigned char *seen, int limit)
+static unsigned int dir_mark(DIR *dir, unsigned char *seen, unsigned int limit)
 {
 	const struct dirent *entry;
-	int found = 0;
+	unsigned int found = 0;
 
 	errno = 0;
 	while ((entry = readdir(dir)) != NULL) {
-		int i;
+		unsigned int i;
 
 		if (dir_is_dots(entry))
 			continue;
-		EQ(sscanf(entry->d_name, "entry-%d", &i), 1);
-		CHECK(i >= 0 && i < limit);
+		EQ(sscanf(entry->d_name, "entry-%u", &i), 1);
+		CHECK(i < limit);
 		EQ(seen[i], 0);
 		seen[i] = 1;
 		found++;
@@ -74,15 +72,15 @@ static int dir_mark(DIR *dir, unsigned char *seen, int limit)
 
 static void dir_many_entries(void)
 {
-	unsigned char *seen = conf_alloc(DIR_MANY);
+	unsigned char *seen = conf_alloc(conf_entries);
 
-	dir_make(DIR_MANY);
+	dir_make(conf_entries);
 	DIR *dir = dir_open(".");
-	EQ(dir_mark(dir, seen, DIR_MANY), DIR_MANY);
+	EQ(dir_mark(dir, seen, conf_entries), conf_entries);
 	/* A second listing through the same handle. */
 	rewinddir(dir);
-	memset(seen, 0, DIR_MANY);
-	EQ(dir_mark(dir, seen, DIR_MANY), DIR_MANY);
+	memset(seen, 0, conf_entries);
+	EQ(dir_mark(dir, seen, conf_entries), conf_entries);
 	OK(closedir(dir));
 	free(seen);
 }

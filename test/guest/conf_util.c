@@ -22,6 +22,7 @@ static _Noreturn void conf_end(int status)
 }
 
 unsigned int conf_waiters = 24;
+unsigned int conf_entries = 5000;
 bool conf_no_shared_mappings;
 
 void conf_check(const char *file, int line, const char *text, bool holds)

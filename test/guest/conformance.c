@@ -39,16 +39,17 @@ struct run {
 
 static void run_usage(FILE *to)
 {
-	fputs(
-	    "usage: conformance [--only NAME]... [--skip NAME]... [--waiters N] [--no-shared-mappings] DIR\n"
-	    "       conformance --list\n"
-	    "  NAME                  a case, or the beginning of some cases' names\n"
-	    "  --waiters N           processes that wait for one lock at a time (24): a share lets half as "
-	    "many\n"
-	    "                        requests wait as its queue has entries\n"
-	    "  --no-shared-mappings  they must be refused, as on a share with cache never or metadata\n"
-	    "Exit status: 0 none failed, 1 some did, 2 usage or DIR is of no use.\n",
-	    to);
+	fputs("usage: conformance [--only NAME]... [--skip NAME]... [--waiters N] [--entries N]\n"
+	      "                   [--no-shared-mappings] DIR\n"
+	      "       conformance --list\n"
+	      "  NAME                  a case, or the beginning of some cases' names\n"
+	      "  --waiters N           processes that wait for one lock at a time (24): a share lets half as "
+	      "many\n"
+	      "                        requests wait as its queue has entries\n"
+	      "  --entries N           entries of the largest directory (5000)\n"
+	      "  --no-shared-mappings  they must be refused, as on a share with cache never or metadata\n"
+	      "Exit status: 0 none failed, 1 some did, 2 usage or DIR is of no use.\n",
+	      to);
 }
 
 static bool run_named(const struct run_words *words, const char *name)
@@ -167,12 +168,12 @@ static bool run_add(struct run_words *words, const char *word)
 	return true;
 }
 
-static bool run_number(unsigned int *number, const char *word)
+static bool run_number(unsigned int *number, unsigned int max, const char *word)
 {
 	char *end;
 	unsigned long value = word ? strtoul(word, &end, 10) : 0;
 
-	if (value == 0 || value > CONF_WAITERS_MAX || *end)
+	if (value == 0 || value > max || *end)
 		return false;
 	*number = (unsigned int)value;
 	return true;
@@ -190,7 +191,10 @@ static bool run_parse(struct run *run, char **argv)
 			if (!run_add(&run->skip, *++argv))
 				return false;
 		} else if (strcmp(*argv, "--waiters") == 0) {
-			if (!run_number(&conf_waiters, *++argv))
+			if (!run_number(&conf_waiters, CONF_WAITERS_MAX, *++argv))
+				return false;
+		} else if (strcmp(*argv, "--entries") == 0) {
+			if (!run_number(&conf_entries, CONF_ENTRIES_MAX, *++argv))
 				return false;
 		} else if (strcmp(*argv, "--no-shared-mappings") == 0) {
 			conf_no_shared_mappings = true;
