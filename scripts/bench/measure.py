@@ -46,9 +46,12 @@ class Host:
             what = "" if isinstance(error, MeasureError) else f"{type(error).__name__}: "
             self.failures.append(f"{name}: {what}{str(error).strip()[-300:]}")
 
-    def describe(self, root):
-        trip = json.loads(run([self.perf, "--round-trip", "--cpus", str(self.load_cpu), "--daemon-cpus",
+    def round_trip(self):
+        """Between the two CPUs. A hypervisor moves them: two that share a cache now may not in a minute."""
+        return json.loads(run([self.perf, "--round-trip", "--cpus", str(self.load_cpu), "--daemon-cpus",
                                str(self.daemon_cpu)]))
+
+    def describe(self, root):
         with open("/proc/cpuinfo") as text:
             model = next((line.split(":")[1].strip() for line in text if line.startswith("model name")),
                          platform.machine())
@@ -57,7 +60,7 @@ class Host:
         return {"kernel": platform.release(), "cpu": model, "cpus": os.cpu_count(), "commit": commit,
                 "filesystem": filesystem, "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
                 "daemon_cpu": self.daemon_cpu, "load_cpu": self.load_cpu, "tsc_mhz": self.tsc_mhz,
-                "load_average": os.getloadavg()[0], **trip}
+                "load_average": os.getloadavg()[0], **self.round_trip()}
 
 
 def entries(host):

@@ -8,6 +8,7 @@ from daemons import family
 from stats import SPREAD_MAX, Sample, paired, quartile, ratio
 
 LOSS_MAX = 0.05  # against an earlier run
+CPUS = "cpus"    # whose round trip a record has, in place of a daemon
 
 
 def number(value):
@@ -26,7 +27,7 @@ def sample(records, case, daemon, metric):
 def daemons_of(records, case):
     seen = []
     for record in records:
-        if record["case"] == case.name and record["daemon"] not in seen:
+        if record["case"] == case.name and record["daemon"] not in (CPUS, *seen):
             seen.append(record["daemon"])
     return sorted(seen, key=lambda name: (name.startswith(("raw", "loopback")), not name.startswith("spinfs"), name))
 
@@ -139,6 +140,9 @@ def case_rows(records, case, problem):
         lines.append(f"| {daemon} | {number(values.median)} | {len(values.values)} | {values.spread:.0%}{steady} | "
                      + " | ".join(f"{s.median / 1000:.2f}" if s else "-" for s in latency)
                      + f" | {number(cpu.median) if cpu else '-'} |")
+    trips = sample(records, case, CPUS, "spin_round_trip_ns").values
+    if trips:
+        lines.append(f"\nFrom one CPU's cache to the other's and back before each round: {min(trips)} to {max(trips)} ns.")
     if case.targets:
         lines += ["", "| " + TARGET_HEAD[0] + "|", "|" + TARGET_HEAD[1]]
     return lines + ["| " + target_row(judge(records, case, target)) for target in case.targets]

@@ -3,7 +3,6 @@
 
 import contextlib
 import glob
-import json
 import os
 import shutil
 import subprocess
