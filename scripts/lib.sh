@@ -51,6 +51,22 @@ lib_end() {
   fi
 }
 
+# wait_any PID...: waits for one of these children, sets waited to it and returns its exit status. One that a signal has ended may be
+# forgotten by bash before it is asked for: that one's is 137.
+wait_any() {
+  local pid status
+  while :; do
+    status=0
+    wait -n -p waited "$@" 2>/dev/null || status=$?
+    [[ -z ${waited:-} ]] || return "$status"
+    for pid in "$@"; do
+      waited=$pid
+      kill -0 "$pid" 2>/dev/null || return 137
+    done
+    sleep 0.1
+  done
+}
+
 # build_in DIR [meson's options]: sets the build up where needed and brings it up to date.
 build_in() {
   local dir=$1

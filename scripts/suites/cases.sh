@@ -47,10 +47,10 @@ case_process() {
 
 # Takes what one that has ended reported.
 case_reap() {
-  local pid folder begun name status=0 counts=() count=()
-  wait -n -p pid "${!cases_running[@]}" || status=$?
-  read -r folder begun name <<<"${cases_running[$pid]}"
-  unset "cases_running[$pid]"
+  local folder begun name status=0 counts=() count=()
+  wait_any "${!cases_running[@]}" || status=$?
+  read -r folder begun name <<<"${cases_running[$waited]}"
+  unset "cases_running[$waited]"
   cat "$folder.log"
   if [[ -s $folder.counts ]]; then
     mapfile -t counts <"$folder.counts"

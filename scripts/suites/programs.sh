@@ -79,7 +79,8 @@ programs_run() {
   for name in "${names[@]}" ''; do
     while ((${#running[@]} >= slots || (${#running[@]} > 0 && ${#name} == 0))); do
       status=0
-      wait -n -p pid "${!running[@]}" 2>/dev/null || status=$?
+      wait_any "${!running[@]}" || status=$?
+      pid=$waited
       programs_ended "$pid"
       ((status != 124 && status != 137)) || echo "# took longer than $program_seconds s" >>"$outputs/${running[$pid]}"
       report_program "$suite: ${running[$pid]#test_}" "$status" "$outputs/${running[$pid]}"
