@@ -48,10 +48,8 @@ static int parse_tail(struct sfs_req *req, uint64_t off, uint64_t bytes)
 	const char *at = req->tail;
 	uint32_t left = (uint32_t)bytes;
 
-	if (req->op->flags & SFS_OP_EXTRA) {
+	if (req->op->flags & SFS_OP_EXTRA)
 		req->extra = NULL;
-		req->extra_bytes = 0;
-	}
 	if (bytes == 0)
 		return req->op->names ? -EINVAL : 0;
 	if (bytes > SFS_REQ_TAIL_BYTES) {

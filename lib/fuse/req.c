@@ -88,6 +88,7 @@ void sfs_req_begin(struct sfs_req *req)
 	req->data_bytes = req->data_left = 0;
 	req->data_cnt = 0;
 	req->head_saved_idx = -1;
+	req->extra_bytes = 0;
 	req->lock_waiter = false;
 	memset(req->drv, 0, sizeof(req->drv));
 	SFS_STAT_ADD(lane->requests, 1);

@@ -510,6 +510,38 @@ static void test_setxattr_sizes(void **state)
 	assert_int_equal(rig.lanes[0].bufs.free_count, RIG_SLOTS);
 }
 
+/* What @m counts of a turn's share. */
+static int64_t counted(struct rig_msg *m)
+{
+	int64_t before = rig.lanes[0].share_ns, count;
+
+	rig_send(0, m);
+	count = before - rig.lanes[0].share_ns;
+	rig_turn(0);
+	assert_true(m->answered);
+	free(m);
+	return count;
+}
+
+/* What came with a request counts for it, and not for whoever has its slot after it. */
+static void test_value_counts_once(void **state)
+{
+	const struct fuse_setxattr_in in = {.size = SFS_BUF_BYTES};
+	const struct fuse_getattr_in getattr = {0};
+	struct rig_msg *m = rig_msg(FUSE_SETXATTR, &in, SFS_SETXATTR_IN_BYTES_OLD);
+	int64_t usual = counted(rig_msg(FUSE_GETATTR, &getattr, sizeof(getattr)));
+
+	put_setxattr(m, "user.a_long_name", SFS_BUF_BYTES);
+	assert_true(counted(m) > usual);
+	assert_int_equal(counted(rig_msg(FUSE_GETATTR, &getattr, sizeof(getattr))), usual);
+	/* Nor for one of its own kind that ends before its tail is looked at. */
+	usual = counted(rig_msg(FUSE_SETXATTR, NULL, 0));
+	m = rig_msg(FUSE_SETXATTR, &in, SFS_SETXATTR_IN_BYTES_OLD);
+	put_setxattr(m, "user.a_long_name", SFS_BUF_BYTES);
+	assert_true(counted(m) > usual);
+	assert_int_equal(counted(rig_msg(FUSE_SETXATTR, NULL, 0)), usual);
+}
+
 static void test_huge_tail(void **state)
 {
 	static char zeros[RIG_BYTES - 1000];
@@ -575,6 +607,7 @@ int main(void)
 	    T(test_setxattr_old_form),
 	    T_EXT(test_setxattr_new_form),
 	    T(test_setxattr_sizes),
+	    T(test_value_counts_once),
 	    T(test_huge_tail),
 	    T(test_later_guests_longer_arguments),
 	};
