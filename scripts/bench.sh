@@ -66,14 +66,7 @@ bench_journaled() {
   mkfs.ext4 -q "$scratch/image" 2>/dev/null && mount -o loop "$scratch/image" "$at" 2>/dev/null && echo "$at"
 }
 
-# shellcheck disable=SC2317 # called by the trap
-bench_end() {
-  umount "$scratch/journaled" 2>/dev/null || true
-  lib_end
-}
-
 lib_begin
-trap bench_end EXIT
 packages_install "$install" build bench guest
 [[ ,$peers, != *,rust,* ]] || bench_fetch_rust
 ((quick)) || packages_install "$install" qemu

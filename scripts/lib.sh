@@ -52,7 +52,7 @@ lib_end() {
 }
 
 # wait_any PID...: waits for one of these children, sets waited to it and returns its exit status. One that a signal has ended may be
-# forgotten by bash before it is asked for: that one's is 137.
+# forgotten by bash before it is asked for: that one's is 255.
 wait_any() {
   local pid status
   while :; do
@@ -61,7 +61,7 @@ wait_any() {
     [[ -z ${waited:-} ]] || return "$status"
     for pid in "$@"; do
       waited=$pid
-      kill -0 "$pid" 2>/dev/null || return 137
+      kill -0 "$pid" 2>/dev/null || return 255
     done
     sleep 0.1
   done

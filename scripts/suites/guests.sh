@@ -590,7 +590,6 @@ suite_uml() {
   case_begin guests_two uml
   case_begin guests_prompt
   if ((quick == 0)); then
-    guests_daemon_options=()
     case_begin guests_stress uml
     case_begin guests_tree uml
     case_begin guests_coherence uml

@@ -107,6 +107,7 @@ suite_unit() {
   build_variant gcc || return 0
   mapfile -t programs < <(build_programs "$build" test/unit)
   programs_run unit 2 "$build" "${programs[@]}"
+  programs_run unit 1 "$root" test/scripts/cases.sh
 }
 
 # suite_not_quick NAME: in a quick run the suite is skipped, and this says so.
