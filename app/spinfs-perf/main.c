@@ -64,7 +64,10 @@ static int pm_begin(struct perf_guest *guest)
 		(o->indirect ? 0 : SFS_FE_F_INDIRECT_DESC) | (o->event_idx ? 0 : SFS_FE_F_EVENT_IDX),
 	};
 
-	return pm_say("guest memory", sfs_fg_begin(&guest->fg, &go));
+	return pm_say(o->hugepages
+			  ? "guest memory in 2 MiB pages (are there enough in /proc/sys/vm/nr_hugepages?)"
+			  : "guest memory",
+		      sfs_fg_begin(&guest->fg, &go));
 }
 
 static int pm_over_rings(struct perf_run *run)
